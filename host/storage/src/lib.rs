@@ -1,0 +1,37 @@
+//! Storage: one SQLite database per object, durable before anything is heard.
+//!
+//! Used by the host's guest imports and object life; it knows neither wasm, HTTP
+//! nor an asynchronous runtime. Every call blocks its thread for microseconds; only
+//! [`Ticket`] is waited for, and it is a plain `Future`.
+//!
+//! The life of a write: the first writing statement of a turn opens the transaction
+//! ([`Database::exec`]), [`Database::end_turn`] commits it, [`Database::gate`] says
+//! when it is durable. A trap calls [`Database::abandon_turn`] and leaves nothing.
+//!
+//! Unsafe code is confined to `sqlite` (the C interface) and to modules that say so
+//! in their header; SQLite is driven through its C API because cursors that outlive
+//! a call, the authorizer's reasons and the page file are not reachable otherwise.
+
+mod cache;
+mod cursor;
+mod database;
+mod error;
+mod guard;
+mod key;
+mod options;
+mod sqlite;
+mod storage;
+mod text;
+mod ticket;
+mod turn;
+mod value;
+
+pub use cursor::CursorId;
+pub use database::Database;
+pub use error::{Error, Kind};
+pub use key::ObjectKey;
+pub use options::{Limits, Options};
+pub use storage::{Listed, Storage};
+pub use ticket::{Dead, Ticket};
+pub use turn::SavepointId;
+pub use value::{Batch, ResultSet, Row, Value};

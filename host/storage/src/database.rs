@@ -1,0 +1,487 @@
+//! One object's database: statements, cursors, turns, gate.
+//!
+//! Used by the guest imports of one awake object, one call at a time. Opened by its
+//! first use. Invariant: a transaction is open exactly while `in_turn`; once broken it
+//! answers every call with the same error until it is dropped.
+
+use std::collections::BTreeMap;
+use std::fmt;
+use std::sync::Arc;
+
+use crate::cache::{Cache, Prepared};
+use crate::cursor::{Cursor, CursorId};
+use crate::error::{Error, Kind};
+use crate::guard::renames_to_reserved;
+use crate::key::ObjectKey;
+use crate::options::Limits;
+use crate::sqlite::Connection;
+use crate::storage::Shared;
+use crate::text::skip_blank;
+use crate::ticket::Ticket;
+use crate::turn::{SavepointId, Turn};
+use crate::value::{Batch, ResultSet, Value};
+
+/// One object's database. Closing or dropping it is putting the object to sleep.
+pub struct Database {
+    key: ObjectKey,
+    shared: Arc<Shared>,
+    open: Option<Open>,
+    interrupt: Option<Box<dyn FnMut() -> bool + Send>>,
+    broken: Option<Error>,
+}
+
+/// What exists while the file is open. Statements stand before the connection, so they
+/// are dropped before it.
+#[derive(Debug)]
+struct Open {
+    cursors: BTreeMap<CursorId, Cursor>,
+    last_cursor: u64,
+    cache: Cache,
+    turn: Turn,
+    limits: Limits,
+    connection: Connection,
+}
+
+impl fmt::Debug for Database {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Database {
+            key, open, broken, ..
+        } = self;
+        f.debug_struct("Database")
+            .field("key", key)
+            .field("open", open)
+            .field("broken", broken)
+            .finish_non_exhaustive()
+    }
+}
+
+impl Database {
+    pub(crate) fn new(key: ObjectKey, shared: Arc<Shared>) -> Database {
+        Database {
+            key,
+            shared,
+            open: None,
+            interrupt: None,
+            broken: None,
+        }
+    }
+
+    pub fn key(&self) -> &ObjectKey {
+        &self.key
+    }
+
+    /// Runs all statements of `sql` and answers with the rows of the last one. A statement
+    /// that fails undoes itself only; those before it in the same call stand.
+    ///
+    /// `rows_written` is what SQLite counts as changed rows, including those of triggers and
+    /// foreign key actions, by the last statement. `rows_read` is the number of rows stepped
+    /// over in full scans by the last statement, and at least the number of rows answered.
+    pub fn exec(&mut self, sql: &str, params: &[Value]) -> Result<ResultSet, Error> {
+        let open = self.ready()?;
+        let result = open.exec(sql, params);
+        self.settle(result)
+    }
+
+    /// As `exec`, with the rows left to a cursor. A statement that writes runs to its end.
+    pub fn query(&mut self, sql: &str, params: &[Value]) -> Result<CursorId, Error> {
+        let open = self.ready()?;
+        let result = open.query(sql, params);
+        self.settle(result)
+    }
+
+    pub fn cursor_columns(&self, id: CursorId) -> Result<&[String], Error> {
+        Ok(&self.cursor(id)?.columns)
+    }
+
+    /// Rows read and written so far, one row of look-ahead included.
+    pub fn cursor_rows(&self, id: CursorId) -> Result<(u64, u64), Error> {
+        self.cursor(id)
+            .map(|cursor| (cursor.rows_read, cursor.rows_written))
+    }
+
+    /// At most `max_rows` further rows; 0 is taken as 1. A batch that gets heavy is shorter.
+    pub fn next_batch(&mut self, id: CursorId, max_rows: u32) -> Result<Batch, Error> {
+        let open = self.ready()?;
+        let result = open.next_batch(id, max_rows);
+        self.settle(result)
+    }
+
+    /// Closing twice, or after the turn was undone, is no mistake.
+    pub fn close_cursor(&mut self, id: CursorId) {
+        if let Some(open) = &mut self.open {
+            open.close_cursor(id);
+        }
+    }
+
+    pub fn open_savepoint(&mut self) -> Result<SavepointId, Error> {
+        let open = self.ready()?;
+        let result = open
+            .turn
+            .begin(&open.connection)
+            .and_then(|()| open.turn.open_savepoint(&open.connection));
+        self.settle(result)
+    }
+
+    pub fn release_savepoint(&mut self, id: SavepointId) -> Result<(), Error> {
+        let open = self.ready()?;
+        let result = open.turn.release(&open.connection, id);
+        self.settle(result)
+    }
+
+    pub fn rollback_savepoint(&mut self, id: SavepointId) -> Result<(), Error> {
+        let open = self.ready()?;
+        let result = open.turn.rollback_to(&open.connection, id);
+        self.settle(result)
+    }
+
+    /// Bytes in use: pages that hold something, times the page size.
+    pub fn database_size(&mut self) -> Result<u64, Error> {
+        let open = self.ready()?;
+        let result = open.database_size();
+        self.settle(result)
+    }
+
+    /// Whether a transaction is open.
+    pub fn in_turn(&self) -> bool {
+        self.open.as_ref().is_some_and(|open| open.turn.is_open())
+    }
+
+    /// Commits the turn; nothing to do when nothing was written. An error undoes the turn
+    /// and breaks the database: the host resets the object.
+    pub fn end_turn(&mut self) -> Result<(), Error> {
+        let open = self.ready()?;
+        if !open.turn.is_open() {
+            return Ok(());
+        }
+        let Err(error) = open.turn.commit(&open.connection) else {
+            return Ok(());
+        };
+        let error = match (error.kind(), error.code()) {
+            (Kind::Constraint, Some(code)) => Error::Commit {
+                message: error.to_string(),
+                code,
+            },
+            _ => error,
+        };
+        self.give_up(error.clone());
+        Err(error)
+    }
+
+    /// Undoes the turn: a trap leaves nothing of it.
+    pub fn abandon_turn(&mut self) {
+        if let Some(open) = &mut self.open {
+            open.undo();
+        }
+    }
+
+    /// Opens when everything this object has committed or seen so far is durable.
+    pub fn gate(&self) -> Ticket {
+        Ticket
+    }
+
+    /// `check` is asked every few thousand instructions of a running statement; true stops
+    /// the statement with [`Kind::Interrupted`].
+    pub fn set_interrupt(&mut self, check: Box<dyn FnMut() -> bool + Send>) {
+        match &mut self.open {
+            Some(open) => open.connection.set_interrupt(check),
+            None => self.interrupt = Some(check),
+        }
+    }
+
+    /// The error that ended this database, if one did.
+    pub fn broken(&self) -> Option<&Error> {
+        self.broken.as_ref()
+    }
+
+    /// Undoes an open turn and closes the file.
+    pub fn close(mut self) {
+        self.abandon_turn();
+    }
+
+    fn ready(&mut self) -> Result<&mut Open, Error> {
+        if let Some(error) = &self.broken {
+            return Err(error.clone());
+        }
+        if self.open.is_none() {
+            let connection = self.shared.connect(&self.key)?;
+            let mut open = Open::new(connection, self.shared.limits().clone())?;
+            if let Some(check) = self.interrupt.take() {
+                open.connection.set_interrupt(check);
+            }
+            self.open = Some(open);
+        }
+        Ok(self.open.as_mut().expect("opened above"))
+    }
+
+    fn cursor(&self, id: CursorId) -> Result<&Cursor, Error> {
+        self.open
+            .as_ref()
+            .and_then(|open| open.cursors.get(&id))
+            .ok_or(CLOSED_CURSOR)
+    }
+
+    /// Brings turn and connection together again after a call.
+    fn settle<T>(&mut self, result: Result<T, Error>) -> Result<T, Error> {
+        let Some(open) = &mut self.open else {
+            return result;
+        };
+        match &result {
+            Err(error) if open.turn.is_open() && error.ends_turn() => self.give_up(error.clone()),
+            _ if open.turn.is_open() && open.connection.autocommit() => open.undo(),
+            _ => (),
+        }
+        result
+    }
+
+    fn give_up(&mut self, error: Error) {
+        self.abandon_turn();
+        self.open = None;
+        self.broken = Some(error);
+    }
+}
+
+const CLOSED_CURSOR: Error = Error::Closed {
+    what: "cursor",
+    why: "it was closed, or its turn was undone",
+};
+
+impl Open {
+    fn new(connection: Connection, limits: Limits) -> Result<Open, Error> {
+        let turn = Turn::new(&connection)?;
+        connection.set_limits(&limits);
+        Ok(Open {
+            cursors: BTreeMap::new(),
+            last_cursor: 0,
+            cache: Cache::default(),
+            turn,
+            limits,
+            connection,
+        })
+    }
+
+    fn exec(&mut self, sql: &str, params: &[Value]) -> Result<ResultSet, Error> {
+        let (text, prepared) = self.last_statement(sql, params)?;
+        if prepared.writes && prepared.columns > 0 {
+            return self.exec_returning(text, prepared, params);
+        }
+        let result = self.collect(&prepared, params);
+        self.recycle(text, prepared);
+        result
+    }
+
+    /// A writing statement that answers rows may be refused for their size after it has
+    /// done its work, so its work is wrapped to be undone.
+    fn exec_returning(
+        &mut self,
+        text: Box<str>,
+        prepared: Prepared,
+        params: &[Value],
+    ) -> Result<ResultSet, Error> {
+        let savepoint = self.turn.open_savepoint(&self.connection)?;
+        let result = self.collect(&prepared, params);
+        self.recycle(text, prepared);
+        match &result {
+            Ok(_) => self.turn.release(&self.connection, savepoint)?,
+            Err(Error::ResultTooBig { .. }) => {
+                self.turn.rollback_to(&self.connection, savepoint)?
+            }
+            // The transaction may be gone, and the savepoint with it; the first error counts.
+            Err(_) if self.connection.autocommit() => (),
+            Err(_) => self.turn.release(&self.connection, savepoint)?,
+        }
+        result
+    }
+
+    fn query(&mut self, sql: &str, params: &[Value]) -> Result<CursorId, Error> {
+        let (text, prepared) = self.last_statement(sql, params)?;
+        let cursor = if prepared.writes {
+            let result = self.exec_returning(text, prepared, params)?;
+            Cursor::drained(
+                result.columns,
+                result.rows,
+                result.rows_read,
+                result.rows_written,
+            )
+        } else {
+            self.bind_copies(&prepared, params)?;
+            Cursor::start(&self.connection, text, prepared)?
+        };
+        self.last_cursor += 1;
+        let id = CursorId(self.last_cursor);
+        self.cursors.insert(id, cursor);
+        Ok(id)
+    }
+
+    fn next_batch(&mut self, id: CursorId, max_rows: u32) -> Result<Batch, Error> {
+        let cursor = self.cursors.get_mut(&id).ok_or(CLOSED_CURSOR)?;
+        let result = cursor.next_batch(&self.connection, max_rows, self.limits.result_bytes);
+        if result.is_err() {
+            self.cursors.remove(&id);
+        } else if cursor.is_at_end() {
+            // The statement can serve again; the cursor stays for its counters.
+            if let Some((text, prepared)) = cursor.take_statement() {
+                self.recycle(text, prepared);
+            }
+        }
+        result
+    }
+
+    fn close_cursor(&mut self, id: CursorId) {
+        let statement = self
+            .cursors
+            .remove(&id)
+            .and_then(|mut cursor| cursor.take_statement());
+        if let Some((text, prepared)) = statement {
+            self.recycle(text, prepared);
+        }
+    }
+
+    /// Runs all statements of `sql` but the last; compiles the last one, checks its
+    /// parameters and opens the turn if it writes.
+    fn last_statement(
+        &mut self,
+        sql: &str,
+        params: &[Value],
+    ) -> Result<(Box<str>, Prepared), Error> {
+        let (text, prepared) = match self.cache.take(sql) {
+            Some(hit) => hit,
+            None => self.run_all_but_last(sql)?,
+        };
+        if prepared.parameters != params.len() {
+            self.cache.put(text, prepared);
+            return Err(Error::ParameterCount);
+        }
+        if prepared.writes {
+            self.turn.begin(&self.connection)?;
+        }
+        Ok((text, prepared))
+    }
+
+    fn run_all_but_last(&mut self, sql: &str) -> Result<(Box<str>, Prepared), Error> {
+        if let Some(at) = sql.bytes().position(|byte| byte == 0) {
+            return Err(Error::NulInText { offset: at as u32 });
+        }
+        let mut rest = skip_blank(sql);
+        loop {
+            let (prepared, used) = self.compile(rest)?;
+            let (text, behind) = rest.split_at(used);
+            rest = skip_blank(behind);
+            if rest.is_empty() {
+                return Ok((text.into(), prepared));
+            }
+            if prepared.parameters > 0 {
+                return Err(Error::ParametersNotLast);
+            }
+            if prepared.writes {
+                self.turn.begin(&self.connection)?;
+            }
+            while self.connection.step(&prepared.statement)? {}
+        }
+    }
+
+    fn compile(&self, sql: &str) -> Result<(Prepared, usize), Error> {
+        self.connection.guard().take_notes();
+        let (statement, used) = self.connection.prepare(sql, true)?;
+        let statement = statement.ok_or(Error::NoStatement)?;
+        let notes = self.connection.guard().take_notes();
+        if renames_to_reserved(&sql[..used], notes) {
+            let message = "not authorized: a new name may not contain `_dormouse_`; choose another: SQLITE_AUTH";
+            return Err(Error::Denied {
+                message: message.into(),
+            });
+        }
+        let writes = !statement.is_readonly() || notes.needs_turn;
+        let (parameters, columns) = (statement.parameter_count(), statement.column_count());
+        Ok((
+            Prepared {
+                statement,
+                writes,
+                parameters,
+                columns,
+            },
+            used,
+        ))
+    }
+
+    /// Runs a statement to its end and keeps its rows. Leaves it to be reset.
+    fn collect(&self, prepared: &Prepared, params: &[Value]) -> Result<ResultSet, Error> {
+        let Prepared { statement, .. } = prepared;
+        for (value, index) in params.iter().zip(1..) {
+            // SAFETY: `params` outlives this call, and callers reset the statement right after it.
+            #[allow(unsafe_code)]
+            let rc = unsafe { statement.bind_borrowed(index, value) };
+            self.bound(rc)?;
+        }
+        let mut result = ResultSet {
+            columns: statement.column_names(),
+            ..ResultSet::default()
+        };
+        let (mut bytes, before) = (0, self.connection.total_changes());
+        while self.connection.step(statement)? {
+            let row = statement.row();
+            bytes += row
+                .iter()
+                .map(|value| Value::weight_bytes(value) as u64)
+                .sum::<u64>();
+            if result.rows.len() as u64 >= self.limits.result_rows {
+                return Err(Error::ResultTooBig {
+                    limit: self.limits.result_rows,
+                    unit: "rows",
+                });
+            }
+            if bytes > self.limits.result_bytes {
+                return Err(Error::ResultTooBig {
+                    limit: self.limits.result_bytes,
+                    unit: "bytes",
+                });
+            }
+            result.rows.push(row);
+        }
+        result.rows_read = statement.rows_read(result.rows.len() as u64);
+        result.rows_written = self.connection.total_changes() - before;
+        Ok(result)
+    }
+
+    fn bind_copies(&self, prepared: &Prepared, params: &[Value]) -> Result<(), Error> {
+        params
+            .iter()
+            .zip(1..)
+            .try_for_each(|(value, index)| self.bound(prepared.statement.bind(index, value)))
+    }
+
+    fn bound(&self, rc: i32) -> Result<(), Error> {
+        if rc == 0 {
+            Ok(())
+        } else {
+            Err(self.connection.error(rc))
+        }
+    }
+
+    fn recycle(&mut self, text: Box<str>, prepared: Prepared) {
+        prepared.statement.reset();
+        self.cache.put(text, prepared);
+    }
+
+    fn undo(&mut self) {
+        if self.turn.is_open() {
+            self.cursors.clear();
+            self.turn.rollback(&self.connection);
+        }
+    }
+
+    fn database_size(&self) -> Result<u64, Error> {
+        let number = |pragma| -> Result<u64, Error> {
+            self.connection.trusted(|| {
+                let (statement, _) = self.connection.prepare(pragma, false)?;
+                let statement = statement.ok_or(Error::NoStatement)?;
+                self.connection.step(&statement)?;
+                Ok(match statement.row().first() {
+                    Some(Value::Integer(number)) => number.unsigned_abs(),
+                    _ => 0,
+                })
+            })
+        };
+        let pages = number("PRAGMA page_count")?;
+        Ok((pages - number("PRAGMA freelist_count")?.min(pages)) * crate::storage::PAGE_BYTES)
+    }
+}

@@ -1,0 +1,65 @@
+//! What a data folder is opened with.
+//!
+//! Filled by the host's configuration. The defaults are those of Cloudflare's Durable
+//! Objects, or larger where nothing safe is lost by it.
+
+use std::path::PathBuf;
+
+#[derive(Debug, Clone)]
+pub struct Options {
+    /// The data folder; made when it is missing.
+    pub dir: PathBuf,
+    pub limits: Limits,
+}
+
+impl Options {
+    pub fn new(dir: impl Into<PathBuf>) -> Self {
+        Options {
+            dir: dir.into(),
+            limits: Limits::default(),
+        }
+    }
+}
+
+/// Limits of one object's database.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Limits {
+    /// Pages in use times page size, rounded down to whole pages.
+    pub database_bytes: u64,
+    /// The longest text or blob, and the longest row.
+    pub value_bytes: u32,
+    /// The longest SQL text of one call.
+    pub statement_bytes: u32,
+    pub columns: u32,
+    pub parameters: u32,
+    pub function_arguments: u32,
+    pub like_pattern_bytes: u32,
+    pub compound_select_terms: u32,
+    pub expression_depth: u32,
+    pub trigger_depth: u32,
+    pub program_ops: u32,
+    /// Rows of one `exec`; larger results are read through a cursor.
+    pub result_rows: u64,
+    /// Bytes of all values of one `exec`.
+    pub result_bytes: u64,
+}
+
+impl Default for Limits {
+    fn default() -> Self {
+        Limits {
+            database_bytes: 10 << 30,
+            value_bytes: 4 << 20,
+            statement_bytes: 1 << 20,
+            columns: 2000,
+            parameters: 32_766,
+            function_arguments: 127,
+            like_pattern_bytes: 50_000,
+            compound_select_terms: 500,
+            expression_depth: 1000,
+            trigger_depth: 100,
+            program_ops: 250_000,
+            result_rows: 1_000_000,
+            result_bytes: 32 << 20,
+        }
+    }
+}

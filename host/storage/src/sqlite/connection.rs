@@ -1,0 +1,302 @@
+//! A connection: opening, compiling, hooks, and what it reports.
+//!
+//! Statements are dropped before their connection; if one were not, closing would fail and
+//! leak, never free. The guard is asked for every compilation unless `trusted` is on.
+
+#![allow(unsafe_code)]
+
+use std::ffi::{CStr, CString, c_char, c_int, c_void};
+use std::fmt;
+use std::path::Path;
+use std::ptr;
+use std::sync::Once;
+
+use rusqlite::ffi;
+
+use super::Statement;
+use crate::error::Error;
+use crate::guard::{Action, Guard};
+use crate::options::Limits;
+
+/// How many virtual machine instructions run between two questions to the interrupt check.
+const OPS_PER_CHECK: c_int = 4000;
+
+type Check = Box<dyn FnMut() -> bool + Send>;
+
+pub(crate) struct Connection {
+    db: *mut ffi::sqlite3,
+    // Both boxes are pointed to by SQLite until `drop`; boxed so that moving keeps them still.
+    guard: Box<Guard>,
+    check: Option<Box<Check>>,
+}
+
+// SAFETY: a connection opened with NOMUTEX may move between threads as long as one uses it
+// at a time, which `&mut self` in `Database` guarantees; guard and check are Send.
+unsafe impl Send for Connection {}
+
+impl fmt::Debug for Connection {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Connection")
+            .field("autocommit", &self.autocommit())
+            .finish_non_exhaustive()
+    }
+}
+
+/// Sets what must be set before SQLite's first use in this process. Too late is harmless:
+/// it costs 87 KB per open object and a global mutex per allocation, not correctness.
+pub(crate) fn start() {
+    static START: Once = Once::new();
+    START.call_once(|| {
+        // SAFETY: plain calls with the argument types the options ask for.
+        unsafe {
+            ffi::sqlite3_config(ffi::SQLITE_CONFIG_MEMSTATUS, 0 as c_int);
+            ffi::sqlite3_config(
+                ffi::SQLITE_CONFIG_PAGECACHE,
+                ptr::null_mut::<c_void>(),
+                0 as c_int,
+                0 as c_int,
+            );
+            ffi::sqlite3_config(ffi::SQLITE_CONFIG_LOOKASIDE, 0 as c_int, 0 as c_int);
+            ffi::sqlite3_initialize();
+        }
+    });
+}
+
+impl Connection {
+    pub(crate) fn open(path: &Path, vfs: Option<&CStr>) -> Result<Connection, Error> {
+        start();
+        let name = CString::new(path.as_os_str().as_encoded_bytes())
+            .map_err(|_| Error::sql(ffi::SQLITE_CANTOPEN, "the path has a NUL character", None))?;
+        let flags = ffi::SQLITE_OPEN_READWRITE | ffi::SQLITE_OPEN_CREATE | ffi::SQLITE_OPEN_NOMUTEX;
+        let mut db = ptr::null_mut();
+        // SAFETY: name and vfs are NUL-terminated and outlive the call.
+        let rc = unsafe {
+            ffi::sqlite3_open_v2(
+                name.as_ptr(),
+                &mut db,
+                flags,
+                vfs.map_or(ptr::null(), CStr::as_ptr),
+            )
+        };
+        let connection = Connection {
+            db,
+            guard: Box::default(),
+            check: None,
+        };
+        if rc != ffi::SQLITE_OK {
+            return Err(connection.error(rc));
+        }
+        // SAFETY: db is open; the guard outlives it because `drop` closes first.
+        unsafe {
+            ffi::sqlite3_extended_result_codes(db, 1);
+            ffi::sqlite3_db_config(
+                db,
+                ffi::SQLITE_DBCONFIG_DEFENSIVE,
+                1 as c_int,
+                ptr::null_mut::<c_int>(),
+            );
+            ffi::sqlite3_set_authorizer(
+                db,
+                Some(authorize),
+                ptr::from_ref(&*connection.guard).cast_mut().cast(),
+            );
+        }
+        Ok(connection)
+    }
+
+    pub(crate) fn set_limits(&self, limits: &Limits) {
+        let set = |id: c_int, value: u32| {
+            // SAFETY: db is open.
+            unsafe {
+                ffi::sqlite3_limit(self.db, id, c_int::try_from(value).unwrap_or(c_int::MAX))
+            };
+        };
+        set(ffi::SQLITE_LIMIT_LENGTH, limits.value_bytes);
+        set(ffi::SQLITE_LIMIT_SQL_LENGTH, limits.statement_bytes);
+        set(ffi::SQLITE_LIMIT_COLUMN, limits.columns);
+        set(ffi::SQLITE_LIMIT_VARIABLE_NUMBER, limits.parameters);
+        set(ffi::SQLITE_LIMIT_FUNCTION_ARG, limits.function_arguments);
+        set(
+            ffi::SQLITE_LIMIT_LIKE_PATTERN_LENGTH,
+            limits.like_pattern_bytes,
+        );
+        set(
+            ffi::SQLITE_LIMIT_COMPOUND_SELECT,
+            limits.compound_select_terms,
+        );
+        set(ffi::SQLITE_LIMIT_EXPR_DEPTH, limits.expression_depth);
+        set(ffi::SQLITE_LIMIT_TRIGGER_DEPTH, limits.trigger_depth);
+        set(ffi::SQLITE_LIMIT_VDBE_OP, limits.program_ops);
+        set(ffi::SQLITE_LIMIT_ATTACHED, 0);
+        set(ffi::SQLITE_LIMIT_WORKER_THREADS, 0);
+    }
+
+    /// Compiles the first statement of `sql`; also says how many bytes it took. `None`
+    /// when there was nothing but white space and comments.
+    pub(crate) fn prepare(
+        &self,
+        sql: &str,
+        keep: bool,
+    ) -> Result<(Option<Statement>, usize), Error> {
+        let length = c_int::try_from(sql.len()).unwrap_or(c_int::MAX);
+        let flags = if keep {
+            ffi::SQLITE_PREPARE_PERSISTENT
+        } else {
+            0
+        };
+        let (mut raw, mut tail): (_, *const c_char) = (ptr::null_mut(), ptr::null());
+        // SAFETY: sql is `length` readable bytes; both out pointers are valid.
+        let rc = unsafe {
+            ffi::sqlite3_prepare_v3(
+                self.db,
+                sql.as_ptr().cast(),
+                length,
+                flags,
+                &mut raw,
+                &mut tail,
+            )
+        };
+        if rc != ffi::SQLITE_OK {
+            return Err(self.error(rc));
+        }
+        // SAFETY: SQLite sets tail into `sql` whenever it answers OK.
+        let used =
+            usize::try_from(unsafe { tail.offset_from(sql.as_ptr().cast()) }).unwrap_or(sql.len());
+        Ok((Statement::new(raw), used))
+    }
+
+    /// Runs the host's own SQL, past the guard, dropping its rows.
+    pub(crate) fn run_trusted(&self, sql: &str) -> Result<(), Error> {
+        self.trusted(|| {
+            let mut rest = sql;
+            loop {
+                let (statement, used) = self.prepare(rest, false)?;
+                let Some(statement) = statement else {
+                    return Ok(());
+                };
+                while self.step(&statement)? {}
+                rest = &rest[used..];
+            }
+        })
+    }
+
+    /// Runs `work` with the guard off. Statements may be compiled anew while they run,
+    /// therefore running them belongs inside, too.
+    pub(crate) fn trusted<T>(&self, work: impl FnOnce() -> T) -> T {
+        let before = self.guard.set_trusted(true);
+        let result = work();
+        self.guard.set_trusted(before);
+        result
+    }
+
+    /// One step; whether there is a row.
+    pub(crate) fn step(&self, statement: &Statement) -> Result<bool, Error> {
+        match statement.step() {
+            ffi::SQLITE_ROW => Ok(true),
+            ffi::SQLITE_DONE => Ok(false),
+            rc => Err(self.error(rc)),
+        }
+    }
+
+    /// The error of the call that has just failed with `rc`.
+    pub(crate) fn error(&self, rc: c_int) -> Error {
+        if self.db.is_null() {
+            return Error::sql(ffi::SQLITE_NOMEM, "out of memory", None);
+        }
+        // SAFETY: db is open; the text is valid until the next call and copied at once.
+        let (extended, offset, text) = unsafe {
+            let text = CStr::from_ptr(ffi::sqlite3_errmsg(self.db))
+                .to_string_lossy()
+                .into_owned();
+            (
+                ffi::sqlite3_extended_errcode(self.db),
+                ffi::sqlite3_error_offset(self.db),
+                text,
+            )
+        };
+        // A misused call leaves the connection's own code untouched.
+        let code = if extended & 0xff == rc & 0xff {
+            extended
+        } else {
+            rc
+        };
+        let error = Error::sql(code, &text, u32::try_from(offset).ok());
+        match self.guard.take_refusal() {
+            Some(refusal) => error.denied(refusal.reason),
+            None => error,
+        }
+    }
+
+    pub(crate) fn guard(&self) -> &Guard {
+        &self.guard
+    }
+
+    pub(crate) fn autocommit(&self) -> bool {
+        // SAFETY: db is open.
+        unsafe { ffi::sqlite3_get_autocommit(self.db) != 0 }
+    }
+
+    pub(crate) fn total_changes(&self) -> u64 {
+        // SAFETY: db is open.
+        unsafe { ffi::sqlite3_total_changes64(self.db) }.unsigned_abs()
+    }
+
+    /// Asks `check` now and then while statements run; true stops them.
+    pub(crate) fn set_interrupt(&mut self, check: Check) {
+        let mut check = Box::new(check);
+        // SAFETY: the box is kept in self until it is replaced here or the connection is closed.
+        unsafe {
+            ffi::sqlite3_progress_handler(
+                self.db,
+                OPS_PER_CHECK,
+                Some(ask),
+                ptr::from_mut(&mut *check).cast(),
+            )
+        };
+        self.check = Some(check);
+    }
+}
+
+impl Drop for Connection {
+    fn drop(&mut self) {
+        // SAFETY: no hook can run after this call; a null pointer is allowed.
+        unsafe { ffi::sqlite3_close(self.db) };
+    }
+}
+
+unsafe extern "C" fn authorize(
+    guard: *mut c_void,
+    action: c_int,
+    first: *const c_char,
+    second: *const c_char,
+    database: *const c_char,
+    _trigger: *const c_char,
+) -> c_int {
+    // SAFETY: the pointer given to sqlite3_set_authorizer, alive as long as the connection.
+    let guard = unsafe { &*guard.cast::<Guard>() };
+    // SAFETY: null or NUL-terminated for the duration of the call.
+    let text = |at: *const c_char| unsafe {
+        if at.is_null() {
+            ""
+        } else {
+            CStr::from_ptr(at).to_str().unwrap_or("\u{fffd}")
+        }
+    };
+    let action = Action {
+        code: action,
+        first: text(first),
+        second: text(second),
+        database: text(database),
+    };
+    if guard.allows(&action) {
+        ffi::SQLITE_OK
+    } else {
+        ffi::SQLITE_DENY
+    }
+}
+
+unsafe extern "C" fn ask(check: *mut c_void) -> c_int {
+    // SAFETY: the pointer given to sqlite3_progress_handler, alive until it is replaced.
+    let check = unsafe { &mut *check.cast::<Check>() };
+    c_int::from(check())
+}
