@@ -1,0 +1,195 @@
+//! The clock: the one place where time comes from, so that tests can hold it.
+//!
+//! Used by every room that waits. `Clock::system()` is real time;
+//! `Clock::manual()` stands still until a test moves it. Deadlines are
+//! [`Moment`]s: time since the clock began, unaffected by steps of the wall clock.
+
+use std::collections::BTreeMap;
+use std::fmt;
+use std::future::Future;
+use std::pin::Pin;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::task::{Context, Poll, Waker};
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
+
+/// Time since the clock began.
+pub type Moment = Duration;
+
+/// Cheap to clone; clones are the same clock.
+#[derive(Clone)]
+pub struct Clock(Source);
+
+#[derive(Clone)]
+enum Source {
+    System { began: Instant },
+    Manual(Arc<Mutex<Held>>),
+}
+
+struct Held {
+    now: Moment,
+    unix: Duration,
+    sleepers: BTreeMap<(Moment, u64), Waker>,
+    next_sleeper: u64,
+}
+
+impl Clock {
+    #[must_use]
+    pub fn system() -> Self {
+        Self(Source::System {
+            began: Instant::now(),
+        })
+    }
+
+    /// A clock that stands at 2030-01-01T00:00:00Z until it is moved.
+    #[must_use]
+    pub fn manual() -> Self {
+        Self(Source::Manual(Arc::new(Mutex::new(Held {
+            now: Moment::ZERO,
+            unix: Duration::from_secs(1_893_456_000),
+            sleepers: BTreeMap::new(),
+            next_sleeper: 0,
+        }))))
+    }
+
+    #[must_use]
+    pub fn now(&self) -> Moment {
+        match &self.0 {
+            Source::System { began } => began.elapsed(),
+            Source::Manual(held) => lock(held).now,
+        }
+    }
+
+    /// Time since 1970-01-01T00:00:00Z.
+    #[must_use]
+    pub fn unix(&self) -> Duration {
+        match &self.0 {
+            Source::System { .. } => SystemTime::now()
+                .duration_since(UNIX_EPOCH)
+                .unwrap_or_default(),
+            Source::Manual(held) => lock(held).unix,
+        }
+    }
+
+    /// Moves a manual clock forward and wakes who was waiting for it.
+    ///
+    /// # Panics
+    /// On the system clock: real time cannot be moved.
+    pub fn advance(&self, by: Duration) {
+        let Source::Manual(held) = &self.0 else {
+            panic!("the system clock cannot be advanced; build the host with Clock::manual()");
+        };
+        let due = {
+            let mut held = lock(held);
+            held.now += by;
+            held.unix += by;
+            let after = (held.now, u64::MAX);
+            let later = held.sleepers.split_off(&after);
+            std::mem::replace(&mut held.sleepers, later)
+        };
+        due.into_values().for_each(Waker::wake);
+    }
+
+    /// Ends once `now() >= deadline`.
+    #[must_use]
+    pub fn sleep_until(&self, deadline: Moment) -> Sleep {
+        match &self.0 {
+            Source::System { began } => Sleep(Wait::System(Box::pin(tokio::time::sleep_until(
+                tokio::time::Instant::from_std(*began + deadline),
+            )))),
+            Source::Manual(held) => Sleep(Wait::Manual {
+                held: held.clone(),
+                deadline,
+                key: None,
+            }),
+        }
+    }
+
+    #[must_use]
+    pub fn sleep(&self, duration: Duration) -> Sleep {
+        self.sleep_until(self.now().saturating_add(duration))
+    }
+}
+
+impl fmt::Debug for Clock {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Clock({:?})", self.now())
+    }
+}
+
+/// A wait on a [`Clock`].
+pub struct Sleep(Wait);
+
+enum Wait {
+    System(Pin<Box<tokio::time::Sleep>>),
+    Manual {
+        held: Arc<Mutex<Held>>,
+        deadline: Moment,
+        key: Option<(Moment, u64)>,
+    },
+}
+
+impl Future for Sleep {
+    type Output = ();
+
+    fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<()> {
+        match &mut self.0 {
+            Wait::System(sleep) => sleep.as_mut().poll(cx),
+            Wait::Manual {
+                held,
+                deadline,
+                key,
+            } => {
+                let mut held = lock(held);
+                if held.now >= *deadline {
+                    return Poll::Ready(());
+                }
+                let at = *key.get_or_insert_with(|| {
+                    held.next_sleeper += 1;
+                    (*deadline, held.next_sleeper)
+                });
+                held.sleepers.insert(at, cx.waker().clone());
+                Poll::Pending
+            }
+        }
+    }
+}
+
+impl Drop for Sleep {
+    fn drop(&mut self) {
+        if let Wait::Manual {
+            held,
+            key: Some(key),
+            ..
+        } = &self.0
+        {
+            lock(held).sleepers.remove(key);
+        }
+    }
+}
+
+impl fmt::Debug for Sleep {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Sleep")
+    }
+}
+
+fn lock(held: &Mutex<Held>) -> std::sync::MutexGuard<'_, Held> {
+    held.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn a_manual_clock_wakes_sleepers_when_their_time_has_come() {
+        let clock = Clock::manual();
+        let mut early = Box::pin(clock.sleep(Duration::from_secs(1)));
+        let mut late = Box::pin(clock.sleep(Duration::from_secs(2)));
+        assert!(futures_util::poll!(&mut early).is_pending());
+        assert!(futures_util::poll!(&mut late).is_pending());
+        clock.advance(Duration::from_secs(1));
+        assert!(futures_util::poll!(&mut early).is_ready());
+        assert!(futures_util::poll!(&mut late).is_pending());
+    }
+}

@@ -1,0 +1,146 @@
+//! Events: what an object is given to handle, and what comes back.
+//!
+//! Made by `server` (and later by alarms, sockets and stubs), carried by the
+//! mailbox, handled by `object`. Bodies are whole or streams; a stream says how
+//! it ended, so that a body cut short is never taken for a whole one.
+
+use std::fmt;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::{SystemTime, UNIX_EPOCH};
+
+use bytes::Bytes;
+use tokio::sync::{mpsc, oneshot};
+
+/// One thing for an object to handle, and where its result goes.
+#[derive(Debug)]
+pub struct Event {
+    pub request_id: RequestId,
+    pub kind: Kind,
+    pub reply: oneshot::Sender<Result<Reply, Fault>>,
+}
+
+#[derive(Debug)]
+pub enum Kind {
+    Fetch(Request),
+}
+
+#[derive(Debug)]
+pub struct Request {
+    pub method: String,
+    /// Absolute, with the part that chose the object taken off.
+    pub url: String,
+    pub headers: Vec<(String, Vec<u8>)>,
+    pub body: Body,
+}
+
+#[derive(Debug)]
+pub struct Reply {
+    pub status: u16,
+    pub headers: Vec<(String, Vec<u8>)>,
+    pub body: Body,
+}
+
+#[derive(Debug)]
+pub enum Body {
+    None,
+    Bytes(Bytes),
+    Stream(Chunks),
+}
+
+/// A streamed body: chunks in order, then exactly one [`Chunk::End`]. A channel
+/// that closes without one means that the writer died.
+pub type Chunks = mpsc::Receiver<Chunk>;
+
+#[derive(Debug)]
+pub enum Chunk {
+    Data(Bytes),
+    /// `Err` says in words why the body is not whole.
+    End(Result<(), String>),
+}
+
+/// Identifies one event in logs and answers: 16 hexadecimal digits.
+#[derive(Clone, Copy, PartialEq, Eq, Hash)]
+pub struct RequestId(u64);
+
+impl RequestId {
+    /// Different from every other of this process, and very probably from those
+    /// of other processes.
+    #[must_use]
+    pub fn next() -> Self {
+        static NEXT: AtomicU64 = AtomicU64::new(0);
+        static START: std::sync::OnceLock<u64> = std::sync::OnceLock::new();
+        let start = START.get_or_init(|| {
+            let since = SystemTime::now().duration_since(UNIX_EPOCH);
+            let nanos = since.map_or(0, |d| d.as_nanos() as u64);
+            nanos ^ (u64::from(std::process::id()) << 40)
+        });
+        // An odd multiplier spreads neighbours over all digits and keeps them apart.
+        let count = NEXT.fetch_add(1, Ordering::Relaxed).wrapping_add(*start);
+        Self(count.wrapping_mul(0x9e37_79b9_7f4a_7c15))
+    }
+}
+
+impl fmt::Display for RequestId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{:016x}", self.0)
+    }
+}
+
+impl fmt::Debug for RequestId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        fmt::Display::fmt(self, f)
+    }
+}
+
+/// Why an event got no reply. What the guest can mend is told apart from what
+/// the caller can try again.
+#[derive(Clone, Debug, thiserror::Error)]
+pub enum Fault {
+    /// The handler or the constructor answered `err`; what it wrote stays.
+    #[error("the object failed: {0}")]
+    Guest(Arc<str>),
+    /// The instance ended while the event was in flight.
+    #[error("the object was reset: {0}")]
+    Reset(Reset),
+    /// The mailbox is full.
+    #[error("the object is overloaded: {events} events are waiting already; try again later")]
+    Overloaded { events: usize },
+    /// The host has no room for one more live object.
+    #[error("the host cannot wake another object now: {0}")]
+    Exhausted(Arc<str>),
+    /// The host is going down.
+    #[error("the host is shutting down; try again")]
+    ShuttingDown,
+}
+
+impl Fault {
+    /// Whether the same event may succeed when sent again.
+    #[must_use]
+    pub const fn retryable(&self) -> bool {
+        matches!(
+            self,
+            Self::Reset(_) | Self::Overloaded { .. } | Self::Exhausted(_) | Self::ShuttingDown
+        )
+    }
+}
+
+/// What ended an instance before its time. The open turn is undone, everything
+/// committed stays, the next event starts afresh.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum Reset {
+    #[error("its code trapped: {0}")]
+    Trap(Arc<str>),
+    #[error("it used more than its {limit_ms} ms of processor time for one event")]
+    Cpu { limit_ms: u64 },
+    #[error("it needed more than its {limit_bytes} bytes of memory")]
+    Memory { limit_bytes: u64 },
+    #[error("its constructor did not finish within {limit_ms} ms")]
+    ConstructTimeout { limit_ms: u64 },
+    #[error("its database cannot go on: {0}")]
+    Storage(Arc<str>),
+    #[error("its code was replaced and the event did not finish within {limit_ms} ms")]
+    Replaced { limit_ms: u64 },
+    #[error("the host is shutting down")]
+    ShuttingDown,
+}
