@@ -7,5 +7,6 @@
 pub mod clock;
 pub mod clock;
 pub mod event;
+pub mod guest;
 pub mod id;
 pub mod outbox;

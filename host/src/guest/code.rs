@@ -1,0 +1,243 @@
+//! Code: one loaded component, checked against the contract.
+//!
+//! Made by `deploy`, shared by all instances of its classes. Loading refuses
+//! what could only fail later: not a component, a missing or unknown interface,
+//! no class, a class name that no path could carry.
+
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use dormouse_storage::Database;
+use sha2::{Digest, Sha256};
+use wasmtime::component::{Component, InstancePre};
+
+use super::bindings::exports::dormouse::object::object::GuestIndices;
+use super::cache::Cache;
+use super::context::{Context, Identity};
+use super::engine::Engine;
+use super::instance::{Instance, WakeError, new_store};
+use super::limits::Limits;
+use super::report::{self, Kind};
+use crate::clock::Clock;
+
+const MAX_CLASS_NAME_BYTES: usize = 64;
+
+/// A class that a component serves.
+#[derive(Clone, Debug, PartialEq, Eq, serde::Serialize)]
+pub struct Class {
+    pub name: Arc<str>,
+}
+
+/// A component ready to be instantiated. Cheap to clone behind an `Arc`.
+pub struct Code {
+    pre: InstancePre<Context>,
+    indices: GuestIndices,
+    classes: Vec<Class>,
+    digest: String,
+}
+
+/// Why a component was refused. Nothing of it runs.
+#[derive(Debug, thiserror::Error)]
+pub enum LoadError {
+    #[error("cannot read {path}: {source}", path = path.display())]
+    Read {
+        path: PathBuf,
+        source: std::io::Error,
+    },
+    #[error(
+        "this is not a WebAssembly component: {found}; build the guest with \
+         `cargo build --release --target wasm32-wasip2`"
+    )]
+    NotAComponent { found: &'static str },
+    #[error("the component does not compile: {0}")]
+    Invalid(String),
+    #[error(
+        "the component imports what this host does not offer: {}; \
+         this host offers {offered}",
+        missing.join(", ")
+    )]
+    MissingImports {
+        missing: Vec<String>,
+        offered: String,
+    },
+    #[error(
+        "the component exports no object classes: it needs `{wanted}` and exports {}; \
+         write `#[durable_object]` on an `impl DurableObject` and build again",
+        if exports.is_empty() { "nothing".to_owned() } else { exports.join(", ") }
+    )]
+    WrongWorld {
+        wanted: &'static str,
+        exports: Vec<String>,
+    },
+    #[error("the component does not fit the contract: {0}")]
+    Mismatch(String),
+    #[error("asking the component for its classes failed: {0}")]
+    Classes(String),
+    #[error(
+        "class name `{name}` cannot be used: a letter, then letters, digits or `_`, \
+         {MAX_CLASS_NAME_BYTES} at most, and no name twice"
+    )]
+    ClassName { name: String },
+}
+
+impl Code {
+    /// Reads, compiles and checks a component. Compiled code is kept in `cache`.
+    pub async fn load(engine: &Engine, path: &Path, cache: Option<&Path>) -> Result<Self, LoadError> {
+        let wasm = tokio::fs::read(path).await.map_err(|source| LoadError::Read {
+            path: path.to_owned(),
+            source,
+        })?;
+        Self::from_bytes(engine, wasm, cache).await
+    }
+
+    pub async fn from_bytes(
+        engine: &Engine,
+        wasm: Vec<u8>,
+        cache: Option<&Path>,
+    ) -> Result<Self, LoadError> {
+        let digest = format!("{:x}", HexDigest(Sha256::digest(&wasm).into()));
+        let component = compile(engine, wasm, &digest, cache).await?;
+        let (pre, indices) = check(engine, &component)?;
+        let mut code = Self {
+            pre,
+            indices,
+            classes: Vec::new(),
+            digest,
+        };
+        code.classes = code.ask_classes().await?;
+        Ok(code)
+    }
+
+    #[must_use]
+    pub fn classes(&self) -> &[Class] {
+        &self.classes
+    }
+
+    /// SHA-256 of the component, in hexadecimal digits.
+    #[must_use]
+    pub fn digest(&self) -> &str {
+        &self.digest
+    }
+
+    /// Makes an instance for one object. Runs no guest code yet.
+    pub async fn instantiate(
+        &self,
+        identity: Identity,
+        database: Database,
+        vars: &[(String, String)],
+        limits: &Limits,
+        clock: &Clock,
+    ) -> Result<Instance, WakeError> {
+        let context = Context::new(identity, Some(database), vars, limits, clock.clone());
+        let mut store = new_store(self.pre.engine(), context);
+        let instance = self.pre.instantiate_async(&mut store).await?;
+        let guest = self.indices.load(&mut store, &instance)?;
+        Ok(Instance::new(store, guest, *limits))
+    }
+
+    pub(super) fn component(&self) -> &Component {
+        self.pre.component()
+    }
+
+    async fn ask_classes(&self) -> Result<Vec<Class>, LoadError> {
+        let failed = |error: wasmtime::Error| LoadError::Classes(format!("{error:#}"));
+        let limits = Limits::default();
+        let nobody = crate::id::Namespace::new("", "").id_from_name("");
+        let identity = Identity {
+            class: "".into(),
+            object: nobody,
+        };
+        let context = Context::new(identity, None, &[], &limits, Clock::system());
+        let mut store = new_store(self.pre.engine(), context);
+        let instance = self.pre.instantiate_async(&mut store).await.map_err(failed)?;
+        let guest = self.indices.load(&mut store, &instance).map_err(failed)?;
+        let classes = guest.call_classes(&mut store).await.map_err(failed)?;
+        checked(classes.into_iter().map(|class| class.name).collect())
+    }
+}
+
+impl std::fmt::Debug for Code {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "Code({}, {:?})", self.digest, self.classes)
+    }
+}
+
+async fn compile(
+    engine: &Engine,
+    wasm: Vec<u8>,
+    digest: &str,
+    cache: Option<&Path>,
+) -> Result<Component, LoadError> {
+    if let Kind::Other(found) = report::kind(&wasm) {
+        return Err(LoadError::NotAComponent { found });
+    }
+    let cache = cache.map(|dir| Cache::new(dir, &engine.wasmtime));
+    if let Some(component) = cache.as_ref().and_then(|c| c.get(&engine.wasmtime, digest)) {
+        return Ok(component);
+    }
+    let compiler = engine.wasmtime.clone();
+    let compiled = tokio::task::spawn_blocking(move || Component::from_binary(&compiler, &wasm));
+    let component = compiled
+        .await
+        .map_err(|panic| LoadError::Invalid(format!("the compiler gave up: {panic}")))?
+        .map_err(|error| LoadError::Invalid(format!("{error:#}")))?;
+    if let Some(cache) = cache {
+        cache.put(digest, &component);
+    }
+    Ok(component)
+}
+
+fn check(
+    engine: &Engine,
+    component: &Component,
+) -> Result<(InstancePre<Context>, GuestIndices), LoadError> {
+    let interfaces = report::interfaces(&engine.wasmtime, component);
+    let missing: Vec<_> = interfaces
+        .imports
+        .iter()
+        .filter(|import| !import.known)
+        .map(|import| format!("`{import}`"))
+        .collect();
+    if !missing.is_empty() {
+        return Err(LoadError::MissingImports {
+            missing,
+            offered: report::OFFERED.join(", "),
+        });
+    }
+    if !interfaces.exports.iter().any(|export| export.known) {
+        return Err(LoadError::WrongWorld {
+            wanted: report::OBJECT_EXPORT,
+            exports: interfaces.exports.iter().map(|e| format!("`{e}`")).collect(),
+        });
+    }
+    let mismatch = |error: wasmtime::Error| LoadError::Mismatch(format!("{error:#}"));
+    let pre = engine.linker.instantiate_pre(component).map_err(mismatch)?;
+    let indices = GuestIndices::new(&pre).map_err(mismatch)?;
+    Ok((pre, indices))
+}
+
+fn checked(names: Vec<String>) -> Result<Vec<Class>, LoadError> {
+    if names.is_empty() {
+        return Err(LoadError::Classes("it has none".to_owned()));
+    }
+    for (at, name) in names.iter().enumerate() {
+        let mut chars = name.chars();
+        let valid = chars.next().is_some_and(|first| first.is_ascii_alphabetic())
+            && chars.all(|c| c.is_ascii_alphanumeric() || c == '_')
+            && name.len() <= MAX_CLASS_NAME_BYTES
+            && !names[..at].contains(name);
+        if !valid {
+            return Err(LoadError::ClassName { name: name.clone() });
+        }
+    }
+    let class = |name: String| Class { name: name.into() };
+    Ok(names.into_iter().map(class).collect())
+}
+
+struct HexDigest([u8; 32]);
+
+impl std::fmt::LowerHex for HexDigest {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        self.0.iter().try_for_each(|byte| write!(f, "{byte:02x}"))
+    }
+}

@@ -1,0 +1,134 @@
+//! Engine: wasmtime's configuration, the linker and the epoch clock.
+//!
+//! One per process is enough; hosts in one process share it. The pool is sized
+//! from the kernel's limit on memory maps, because maps, not memory, cap the
+//! number of live objects (`vm.max_map_count`; about six maps each).
+
+use std::time::Duration;
+
+use wasmtime::component::Linker;
+use wasmtime::{Config, InstanceAllocationStrategy, PoolingAllocationConfig};
+
+use super::context::Context;
+use super::imports;
+
+/// A busy guest gives way to others after one tick; the CPU limit is as coarse.
+const TICK: Duration = Duration::from_millis(10);
+/// Two for the stack, four for memory and table of an instance.
+const MAPS_PER_INSTANCE: usize = 6;
+const LINUX_DEFAULT_MAPS: usize = 65_530;
+
+#[derive(Clone, Debug)]
+pub struct EngineOptions {
+    /// Most live objects at once; chosen from the kernel's limits when absent.
+    pub live_objects: Option<usize>,
+    /// The largest memory limit that any app may set.
+    pub memory_bytes: usize,
+}
+
+impl Default for EngineOptions {
+    fn default() -> Self {
+        Self {
+            live_objects: None,
+            memory_bytes: 1 << 30,
+        }
+    }
+}
+
+/// Compiles components and instantiates them. Cheap to clone.
+#[derive(Clone)]
+pub struct Engine {
+    pub(super) wasmtime: wasmtime::Engine,
+    pub(super) linker: std::sync::Arc<Linker<Context>>,
+    live_objects: usize,
+}
+
+impl Engine {
+    pub fn new(options: &EngineOptions) -> wasmtime::Result<Self> {
+        let live_objects = options.live_objects.unwrap_or_else(room_for_instances);
+        let wasmtime = wasmtime::Engine::new(&config(live_objects, options.memory_bytes))?;
+        let mut linker = Linker::new(&wasmtime);
+        link(&mut linker)?;
+        start_ticker(&wasmtime)?;
+        Ok(Self {
+            wasmtime,
+            linker: std::sync::Arc::new(linker),
+            live_objects,
+        })
+    }
+
+    /// How many objects can be awake at once.
+    #[must_use]
+    pub const fn live_objects(&self) -> usize {
+        self.live_objects
+    }
+}
+
+impl std::fmt::Debug for Engine {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "Engine({} live objects)", self.live_objects)
+    }
+}
+
+fn config(live_objects: usize, memory_bytes: usize) -> Config {
+    let instances = u32::try_from(live_objects).unwrap_or(u32::MAX / 8);
+    let mut pool = PoolingAllocationConfig::new();
+    pool.total_component_instances(instances)
+        // A component is several core instances: its own, the shims of its
+        // toolchain, and for interpreted languages the interpreter.
+        .total_core_instances(instances * 4)
+        .max_core_instances_per_component(64)
+        .total_memories(instances)
+        .max_memories_per_component(4)
+        .total_tables(instances * 3)
+        .max_tables_per_component(16)
+        .total_stacks(instances)
+        .max_memory_size(memory_bytes)
+        .table_elements(100_000);
+    let mut config = Config::new();
+    config
+        .allocation_strategy(InstanceAllocationStrategy::Pooling(pool))
+        // The data of a small guest is copied faster than it is mapped, and it
+        // halves the maps of a live object.
+        .memory_init_cow(false)
+        .memory_reservation(memory_bytes as u64)
+        .memory_guard_size(64 << 10)
+        .epoch_interruption(true)
+        .wasm_backtrace_max_frames(std::num::NonZeroUsize::new(16));
+    config
+}
+
+fn link(linker: &mut Linker<Context>) -> wasmtime::Result<()> {
+    wasmtime_wasi::p2::add_to_linker_async(linker)?;
+    wasmtime_wasi::p3::add_to_linker(linker)?;
+    // Our own clock takes the place of WASI's, so that tests can hold it.
+    linker.allow_shadowing(true);
+    imports::clocks::add_to_linker(linker)?;
+    linker.allow_shadowing(false);
+    imports::add_to_linker(linker)
+}
+
+/// A plain thread: a guest that never yields may hold the very worker that
+/// drives the timers.
+fn start_ticker(engine: &wasmtime::Engine) -> std::io::Result<()> {
+    let engine = engine.weak();
+    std::thread::Builder::new()
+        .name("dormouse-epoch".into())
+        .spawn(move || {
+            while let Some(engine) = engine.upgrade() {
+                engine.increment_epoch();
+                drop(engine);
+                std::thread::sleep(TICK);
+            }
+        })
+        .map(drop)
+}
+
+fn room_for_instances() -> usize {
+    let maps = std::fs::read_to_string("/proc/sys/vm/max_map_count")
+        .ok()
+        .and_then(|text| text.trim().parse().ok())
+        .unwrap_or(LINUX_DEFAULT_MAPS);
+    // A fifth of the maps stays free for the host itself.
+    (maps / 5 * 4 / MAPS_PER_INSTANCE).clamp(64, 50_000)
+}

@@ -1,0 +1,18 @@
+//! Imports: what a guest may call, one file per interface of `wit/`.
+
+pub(super) mod clocks;
+mod log;
+pub(super) mod sql;
+
+use wasmtime::component::{HasSelf, Linker};
+
+use super::bindings::dormouse::object;
+use super::context::Context;
+
+pub(super) fn add_to_linker(linker: &mut Linker<Context>) -> wasmtime::Result<()> {
+    object::types::add_to_linker::<_, HasSelf<Context>>(linker, |context| context)?;
+    object::sql::add_to_linker::<_, HasSelf<Context>>(linker, |context| context)?;
+    object::log::add_to_linker::<_, HasSelf<Context>>(linker, |context| context)
+}
+
+impl object::types::Host for Context {}

@@ -1,0 +1,366 @@
+//! Instance: one live object inside wasmtime, and the loop that drives it.
+//!
+//! Made by `code`, driven by `object::live` through [`Life`]. The loop is polled
+//! by wasmtime between runs of guest code and never in the middle of a turn: a
+//! guest that used up its time slice stays on its stack and the loop is not
+//! polled until it goes on. So each poll of the loop is the end of a turn:
+//! commit, hand the turn's effects over, collect results, start new events.
+
+use std::future::{Future, poll_fn};
+use std::pin::pin;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::task::{Context as Poller, Poll};
+
+use dormouse_storage::Ticket;
+use futures_util::StreamExt;
+use futures_util::stream::FuturesUnordered;
+use tokio::sync::mpsc;
+use wasmtime::component::Accessor;
+use wasmtime::{AsContextMut, Store, Trap, UpdateDeadline};
+
+use super::bindings::dormouse::object::types;
+use super::bindings::exports::dormouse::object::object::Guest;
+use super::body;
+use super::context::Context;
+use super::limits::{Limits, Meter};
+use crate::clock::Clock;
+use crate::event::{Chunk, Reply, Request, RequestId, Reset};
+
+/// Names one call while it runs; chosen by who starts it.
+pub type CallId = u64;
+
+/// One event to be handled.
+#[derive(Debug)]
+pub struct Call {
+    pub id: CallId,
+    pub request_id: RequestId,
+    pub request: Request,
+}
+
+/// What leaves an object: kept back until the commits before it are durable.
+#[derive(Debug)]
+pub enum Effect {
+    /// The handler returned; `Err` is the guest's own failure.
+    Reply {
+        call: CallId,
+        result: Result<Reply, String>,
+    },
+    /// A piece of a response body.
+    Chunk {
+        permit: mpsc::OwnedPermit<Chunk>,
+        chunk: Chunk,
+    },
+}
+
+/// What runs in the instance at the moment.
+#[derive(Clone, Copy, Debug)]
+pub struct Load {
+    /// Calls without a result.
+    pub calls: usize,
+    /// Whether any guest task is alive, answered calls with work left included.
+    pub busy: bool,
+}
+
+/// What the instance does next.
+#[derive(Debug)]
+pub enum Next {
+    Start(Call),
+    Stop,
+}
+
+/// The object that owns an instance, as the instance sees it.
+pub trait Life: Send {
+    /// A turn is over and committed; `effects` may leave once `gate` opens.
+    fn release(&mut self, effects: Vec<Effect>, gate: Ticket);
+
+    /// Asked at the end of each turn. Pending keeps the waker.
+    fn poll_next(&mut self, cx: &mut Poller<'_>, load: Load) -> Poll<Next>;
+}
+
+/// Why an instance ended.
+#[derive(Debug)]
+pub enum Exit {
+    /// [`Next::Stop`] was asked for.
+    Stopped,
+    /// The constructor answered `err`.
+    ConstructFailed(String),
+    /// The open turn was undone.
+    Reset(Reset),
+}
+
+/// An instance could not be made; nothing ran.
+#[derive(Debug, thiserror::Error)]
+#[error("{0:#}")]
+pub struct WakeError(#[from] wasmtime::Error);
+
+impl WakeError {
+    /// The pool is full: another instance must go first.
+    #[must_use]
+    pub fn is_pool_full(&self) -> bool {
+        self.0.is::<wasmtime::PoolConcurrencyLimitError>()
+    }
+}
+
+/// One live instance. Dropping it is what putting an object to sleep means.
+pub struct Instance {
+    store: Store<Context>,
+    guest: Guest,
+    limits: Limits,
+    meter: Meter,
+}
+
+pub(super) fn new_store(engine: &wasmtime::Engine, context: Context) -> Store<Context> {
+    let meter = context.meter.clone();
+    let mut store = Store::new(engine, context);
+    store.limiter(|context| &mut context.memory);
+    store.set_epoch_deadline(1);
+    store.epoch_deadline_callback(move |_| {
+        Ok(if meter.exhausted() {
+            UpdateDeadline::Interrupt
+        } else {
+            UpdateDeadline::Yield(1)
+        })
+    });
+    store
+}
+
+impl Instance {
+    pub(super) fn new(store: Store<Context>, guest: Guest, limits: Limits) -> Self {
+        let meter = store.data().meter.clone();
+        Self {
+            store,
+            guest,
+            limits,
+            meter,
+        }
+    }
+
+    /// Constructs the object, then handles events until the end. The instance
+    /// is of no use afterwards.
+    pub async fn run(&mut self, life: &mut impl Life) -> Exit {
+        let constructed = AtomicBool::new(false);
+        let clock = self.store.data().clock.clone();
+        let timeout = construct_timeout(&clock, &self.limits, &constructed);
+        let guest = &self.guest;
+        let meter = &self.meter;
+        meter.poll_begins();
+        let events = self.store.run_concurrent(async |accessor| {
+            drive(accessor, guest, meter, &constructed, life).await
+        });
+        let ended = race(metered(meter, events), timeout).await;
+        let exit = match ended {
+            Raced::First(Ok(Ok(exit))) => exit,
+            Raced::First(Ok(Err(error)) | Err(error)) => Exit::Reset(self.reason(&error)),
+            Raced::Second => Exit::Reset(Reset::ConstructTimeout {
+                limit_ms: self.limits.construct.as_millis() as u64,
+            }),
+        };
+        if !matches!(exit, Exit::Stopped) {
+            if let Ok(database) = self.store.data_mut().database() {
+                database.abandon_turn();
+            }
+        }
+        exit
+    }
+
+    /// Finds the real name of what wasmtime reports.
+    fn reason(&self, error: &wasmtime::Error) -> Reset {
+        if let Some(StorageFailed(message)) = error.downcast_ref() {
+            return Reset::Storage(message.clone());
+        }
+        if let Some(Trap::Interrupt) = error.downcast_ref() {
+            return Reset::Cpu {
+                limit_ms: self.limits.cpu.as_millis() as u64,
+            };
+        }
+        if self.store.data().memory.refused {
+            return Reset::Memory {
+                limit_bytes: self.limits.memory_bytes as u64,
+            };
+        }
+        let identity = &self.store.data().identity;
+        let (class, object) = (&*identity.class, tracing::field::display(&identity.object));
+        tracing::error!(target: "guest", class, object, "trap: {error:?}");
+        Reset::Trap(error.root_cause().to_string().into())
+    }
+}
+
+impl std::fmt::Debug for Instance {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "Instance({:?})", self.store.data())
+    }
+}
+
+/// Carries a storage fault through wasmtime's error to [`Instance::reason`].
+#[derive(Debug, thiserror::Error)]
+#[error("{0}")]
+struct StorageFailed(Arc<str>);
+
+type Answer = (CallId, wasmtime::Result<Result<types::Response, types::Failure>>);
+
+async fn drive(
+    accessor: &Accessor<Context>,
+    guest: &Guest,
+    meter: &Meter,
+    constructed: &AtomicBool,
+    life: &mut impl Life,
+) -> wasmtime::Result<Exit> {
+    if let Err(failure) = construct(accessor, guest, meter, life).await? {
+        return Ok(Exit::ConstructFailed(failure.message));
+    }
+    constructed.store(true, Ordering::Relaxed);
+    let mut calls = FuturesUnordered::new();
+    poll_fn(|cx| {
+        end_turn(accessor, meter, life)?;
+        loop {
+            while let Poll::Ready(Some((call, result))) = calls.poll_next_unpin(cx) {
+                answer(accessor, call, result?, life)?;
+            }
+            let load = Load {
+                calls: calls.len(),
+                busy: accessor.poll_no_interesting_tasks(cx).is_pending(),
+            };
+            match life.poll_next(cx, load) {
+                Poll::Ready(Next::Start(call)) => {
+                    meter.renew();
+                    calls.push(start(accessor, guest, call)?);
+                }
+                Poll::Ready(Next::Stop) => return Poll::Ready(Ok(Exit::Stopped)),
+                Poll::Pending => return Poll::Pending,
+            }
+        }
+    })
+    .await
+}
+
+/// Runs the constructor alone; its turns commit and release like any other.
+async fn construct(
+    accessor: &Accessor<Context>,
+    guest: &Guest,
+    meter: &Meter,
+    life: &mut impl Life,
+) -> wasmtime::Result<Result<(), types::Failure>> {
+    let (class, id) = accessor.with(|mut access| {
+        let identity = &access.get().identity;
+        let id = types::ObjectId {
+            hex: identity.object.id.to_string(),
+            name: identity.object.name.as_deref().map(str::to_owned),
+        };
+        (identity.class.to_string(), id)
+    });
+    meter.renew();
+    let mut constructing = pin!(guest.call_construct(accessor, class, id));
+    poll_fn(|cx| {
+        end_turn(accessor, meter, life)?;
+        constructing.as_mut().poll(cx)
+    })
+    .await
+}
+
+/// Commits what the guest wrote since the last await and hands its effects over.
+fn end_turn(
+    accessor: &Accessor<Context>,
+    meter: &Meter,
+    life: &mut impl Life,
+) -> wasmtime::Result<()> {
+    accessor.with(|mut access| {
+        if meter.take_fresh_poll() {
+            access.as_context_mut().set_epoch_deadline(1);
+        }
+        let context = access.get();
+        let effects = std::mem::take(&mut context.effects);
+        let database = context.database()?;
+        database
+            .end_turn()
+            .map_err(|error| StorageFailed(error.to_string().into()))?;
+        if !effects.is_empty() {
+            life.release(effects, database.gate());
+        }
+        Ok(())
+    })
+}
+
+fn start<'a>(
+    accessor: &'a Accessor<Context>,
+    guest: &Guest,
+    call: Call,
+) -> wasmtime::Result<impl Future<Output = Answer> + use<'a>> {
+    let fetch = guest.func_fetch();
+    let started = accessor.with(|mut access| -> wasmtime::Result<_> {
+        let request = types::Request {
+            method: call.request.method,
+            url: call.request.url,
+            headers: call.request.headers,
+            body: body::lower(access.as_context_mut(), call.request.body)?,
+        };
+        let started = fetch.start_call_concurrent(access.as_context_mut(), (request,))?;
+        access.get().serve(started.task(), call.request_id);
+        Ok(started)
+    })?;
+    let task = started.task();
+    Ok(async move {
+        let result = fetch.finish_call_concurrent(accessor, started).await;
+        accessor.with(|mut access| access.get().answered(task));
+        (call.id, result.map(|(result,)| result))
+    })
+}
+
+fn answer(
+    accessor: &Accessor<Context>,
+    call: CallId,
+    result: Result<types::Response, types::Failure>,
+    life: &mut impl Life,
+) -> wasmtime::Result<()> {
+    let (result, gate) = accessor.with(|mut access| -> wasmtime::Result<_> {
+        let result = match result {
+            Ok(response) => Ok(Reply {
+                status: response.status,
+                headers: response.headers,
+                body: body::lift(access.as_context_mut(), response.body)?,
+            }),
+            Err(failure) => Err(failure.message),
+        };
+        Ok((result, access.get().database()?.gate()))
+    })?;
+    life.release(vec![Effect::Reply { call, result }], gate);
+    Ok(())
+}
+
+/// Ends only if the constructor does not: wall time, so that it also holds for
+/// one that waits for ever.
+async fn construct_timeout(clock: &Clock, limits: &Limits, constructed: &AtomicBool) {
+    clock.sleep(limits.construct).await;
+    if constructed.load(Ordering::Relaxed) {
+        std::future::pending().await
+    }
+}
+
+/// Counts the time spent in polls of `future`.
+async fn metered<F: Future>(meter: &Meter, future: F) -> F::Output {
+    let mut future = pin!(future);
+    poll_fn(|cx| {
+        meter.poll_begins();
+        let polled = future.as_mut().poll(cx);
+        meter.poll_ends();
+        polled
+    })
+    .await
+}
+
+enum Raced<T> {
+    First(T),
+    Second,
+}
+
+/// Whichever ends first. The second is outside wasmtime's loop on purpose: a
+/// timer inside is not polled while the guest runs.
+async fn race<T>(first: impl Future<Output = T>, second: impl Future<Output = ()>) -> Raced<T> {
+    let mut first = pin!(first);
+    let mut second = pin!(second);
+    poll_fn(|cx| match first.as_mut().poll(cx) {
+        Poll::Ready(value) => Poll::Ready(Raced::First(value)),
+        Poll::Pending => second.as_mut().poll(cx).map(|()| Raced::Second),
+    })
+    .await
+}

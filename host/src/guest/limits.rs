@@ -1,0 +1,134 @@
+//! Limits: processor time and memory of one instance.
+//!
+//! The meter counts the time spent inside polls of the instance, SQL included;
+//! the epoch callback and SQLite's progress handler both ask it. Every event
+//! starts the budget anew, as on the Workers platform. Times are wall time while
+//! the instance runs on its thread, in nanoseconds.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::time::{Duration, Instant};
+
+use wasmtime::ResourceLimiter;
+
+/// What one instance may use.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Limits {
+    /// All linear memories of the instance together.
+    pub memory_bytes: usize,
+    /// Processor time for one event.
+    pub cpu: Duration,
+    /// Wall time for the constructor.
+    pub construct: Duration,
+}
+
+impl Default for Limits {
+    fn default() -> Self {
+        Self {
+            memory_bytes: 128 << 20,
+            cpu: Duration::from_secs(30),
+            construct: Duration::from_secs(30),
+        }
+    }
+}
+
+/// Shared by the instance's poll loop, its epoch callback and its database.
+/// All of them run on one thread at a time, so relaxed order is enough.
+#[derive(Clone, Debug)]
+pub(super) struct Meter(Arc<Counters>);
+
+#[derive(Debug)]
+struct Counters {
+    origin: Instant,
+    limit_ns: u64,
+    /// Spent in polls that are over, since the budget was last renewed.
+    spent_ns: AtomicU64,
+    /// Where the running poll (or its part since the renewal) began.
+    began_ns: AtomicU64,
+    fresh_poll: AtomicBool,
+}
+
+impl Meter {
+    pub(super) fn new(limit: Duration) -> Self {
+        Self(Arc::new(Counters {
+            origin: Instant::now(),
+            limit_ns: limit.as_nanos() as u64,
+            spent_ns: AtomicU64::new(0),
+            began_ns: AtomicU64::new(0),
+            fresh_poll: AtomicBool::new(true),
+        }))
+    }
+
+    pub(super) fn poll_begins(&self) {
+        self.0.began_ns.store(self.now(), Ordering::Relaxed);
+        self.0.fresh_poll.store(true, Ordering::Relaxed);
+    }
+
+    pub(super) fn poll_ends(&self) {
+        let ran = self.running();
+        self.0.spent_ns.fetch_add(ran, Ordering::Relaxed);
+    }
+
+    /// True once per poll: the time for a new slice has come.
+    pub(super) fn take_fresh_poll(&self) -> bool {
+        self.0.fresh_poll.swap(false, Ordering::Relaxed)
+    }
+
+    /// A new event starts: the whole budget is there again.
+    pub(super) fn renew(&self) {
+        self.0.spent_ns.store(0, Ordering::Relaxed);
+        self.0.began_ns.store(self.now(), Ordering::Relaxed);
+    }
+
+    pub(super) fn exhausted(&self) -> bool {
+        self.0.spent_ns.load(Ordering::Relaxed) + self.running() > self.0.limit_ns
+    }
+
+    fn running(&self) -> u64 {
+        self.now()
+            .saturating_sub(self.0.began_ns.load(Ordering::Relaxed))
+    }
+
+    fn now(&self) -> u64 {
+        self.0.origin.elapsed().as_nanos() as u64
+    }
+}
+
+/// Refuses growth past the limit; the guest's allocator then gives up, which
+/// traps. Remembers that it refused, so that the trap gets its real name.
+#[derive(Debug)]
+pub(super) struct MemoryLimiter {
+    limit_bytes: usize,
+    pub(super) refused: bool,
+}
+
+impl MemoryLimiter {
+    pub(super) const fn new(limit_bytes: usize) -> Self {
+        Self {
+            limit_bytes,
+            refused: false,
+        }
+    }
+}
+
+impl ResourceLimiter for MemoryLimiter {
+    fn memory_growing(
+        &mut self,
+        _current: usize,
+        desired: usize,
+        _maximum: Option<usize>,
+    ) -> wasmtime::Result<bool> {
+        let fits = desired <= self.limit_bytes;
+        self.refused |= !fits;
+        Ok(fits)
+    }
+
+    fn table_growing(
+        &mut self,
+        _current: usize,
+        desired: usize,
+        _maximum: Option<usize>,
+    ) -> wasmtime::Result<bool> {
+        Ok(desired <= 100_000)
+    }
+}

@@ -1,0 +1,26 @@
+//! Guest: everything that touches wasmtime.
+//!
+//! `engine` compiles and limits, `code` is one loaded component, `instance` one
+//! live object, `imports` what guests may call. Knows `storage`; does not know
+//! HTTP, the mailbox or which objects exist: the object room drives an instance
+//! through the [`Life`] trait.
+
+#[allow(unsafe_code, clippy::all, missing_debug_implementations, unreachable_pub)]
+mod bindings;
+mod body;
+mod cache;
+mod code;
+mod context;
+mod engine;
+mod imports;
+mod instance;
+mod limits;
+mod report;
+mod stdio;
+
+pub use code::{Class, Code, LoadError};
+pub use context::{Context, Identity};
+pub use engine::{Engine, EngineOptions};
+pub use instance::{Call, CallId, Effect, Exit, Instance, Life, Load, Next, WakeError};
+pub use limits::Limits;
+pub use report::{Interface, Report, inspect};

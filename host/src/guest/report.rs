@@ -1,0 +1,188 @@
+//! Report: what a component is, without making an object of it.
+//!
+//! `dormouse inspect` prints it; `code` uses the same findings to refuse a
+//! component by name and version of what is missing.
+
+use std::fmt;
+use std::path::Path;
+
+use serde::Serialize;
+use wasmtime::component::Component;
+
+use super::code::{Class, Code, LoadError};
+use super::engine::Engine;
+
+pub(super) const OBJECT_EXPORT: &str = "dormouse:object/object@0.1.0";
+
+/// Packages of which this host offers all interfaces.
+pub(super) const OFFERED: &[&str] = &[
+    "dormouse:object@0.1",
+    "wasi:cli@0.2, @0.3",
+    "wasi:clocks@0.2, @0.3",
+    "wasi:filesystem@0.2, @0.3",
+    "wasi:io@0.2",
+    "wasi:random@0.2, @0.3",
+    "wasi:sockets@0.2, @0.3",
+];
+
+/// Interfaces offered, by package: what an import must name.
+const KNOWN: &[(&str, &[&str], &[&str])] = &[
+    ("dormouse:object", &["0.1"], &["types", "sql", "log"]),
+    (
+        "wasi:cli",
+        &["0.2", "0.3"],
+        &[
+            "environment", "exit", "stdin", "stdout", "stderr", "types", "terminal-input",
+            "terminal-output", "terminal-stdin", "terminal-stdout", "terminal-stderr",
+        ],
+    ),
+    (
+        "wasi:clocks",
+        &["0.2", "0.3"],
+        &["monotonic-clock", "wall-clock", "system-clock", "types"],
+    ),
+    ("wasi:filesystem", &["0.2", "0.3"], &["types", "preopens"]),
+    ("wasi:io", &["0.2"], &["error", "poll", "streams"]),
+    (
+        "wasi:random",
+        &["0.2", "0.3"],
+        &["random", "insecure", "insecure-seed"],
+    ),
+    (
+        "wasi:sockets",
+        &["0.2", "0.3"],
+        &[
+            "types", "ip-name-lookup", "network", "instance-network", "tcp", "tcp-create-socket",
+            "udp", "udp-create-socket",
+        ],
+    ),
+];
+
+/// What `inspect` found.
+#[derive(Debug, Serialize)]
+pub struct Report {
+    /// SHA-256 of the file, in hexadecimal digits.
+    pub digest: String,
+    pub bytes: u64,
+    pub classes: Vec<Class>,
+    pub imports: Vec<Interface>,
+    pub exports: Vec<Interface>,
+    /// Version of `dormouse:object` that the component was built against.
+    pub contract: Option<String>,
+}
+
+/// An imported or exported interface; `known` if this host offers or uses it.
+#[derive(Clone, Debug, Serialize)]
+pub struct Interface {
+    pub name: String,
+    pub version: Option<String>,
+    pub known: bool,
+}
+
+pub(super) struct Interfaces {
+    pub(super) imports: Vec<Interface>,
+    pub(super) exports: Vec<Interface>,
+}
+
+pub(super) enum Kind {
+    Component,
+    Other(&'static str),
+}
+
+/// Loads a component as the host would and tells what it found.
+pub async fn inspect(engine: &Engine, path: &Path) -> Result<Report, LoadError> {
+    let read = |source| LoadError::Read {
+        path: path.to_owned(),
+        source,
+    };
+    let wasm = tokio::fs::read(path).await.map_err(read)?;
+    let bytes = wasm.len() as u64;
+    let code = Code::from_bytes(engine, wasm, None).await?;
+    let Interfaces { imports, exports } = interfaces(&engine.wasmtime, code.component());
+    let contract = exports
+        .iter()
+        .find(|export| export.known)
+        .and_then(|export| export.version.clone());
+    Ok(Report {
+        digest: code.digest().to_owned(),
+        bytes,
+        classes: code.classes().to_vec(),
+        imports,
+        exports,
+        contract,
+    })
+}
+
+/// Tells by the first bytes what a file is.
+pub(super) fn kind(wasm: &[u8]) -> Kind {
+    match wasm {
+        [] => Kind::Other("the file is empty"),
+        [0, b'a', b's', b'm', 0x0d, 0, 1, 0, ..] => Kind::Component,
+        [0, b'a', b's', b'm', 1, 0, 0, 0, ..] => {
+            Kind::Other("it is a core module (built for wasm32-unknown-unknown or wasm32-wasip1?)")
+        }
+        [0, b'a', b's', b'm', ..] => Kind::Other("it is WebAssembly of an unknown version"),
+        _ => Kind::Other("it does not begin like WebAssembly"),
+    }
+}
+
+pub(super) fn interfaces(engine: &wasmtime::Engine, component: &Component) -> Interfaces {
+    let world = component.component_type();
+    let imports = world.imports(engine).map(|(name, _)| import(name));
+    let exports = world.exports(engine).map(|(name, _)| export(name));
+    Interfaces {
+        imports: imports.collect(),
+        exports: exports.collect(),
+    }
+}
+
+fn import(full: &str) -> Interface {
+    let (name, version) = split(full);
+    let known = name.split_once('/').is_some_and(|(package, interface)| {
+        KNOWN.iter().any(|(known, versions, interfaces)| {
+            *known == package
+                && interfaces.contains(&interface)
+                && version.is_some_and(|version| on_track(version, versions))
+        })
+    });
+    Interface::new(name, version, known)
+}
+
+fn export(full: &str) -> Interface {
+    let (name, version) = split(full);
+    let known = name == "dormouse:object/object" && version.is_some_and(|v| on_track(v, &["0.1"]));
+    Interface::new(name, version, known)
+}
+
+fn split(full: &str) -> (&str, Option<&str>) {
+    match full.split_once('@') {
+        Some((name, version)) => (name, Some(version)),
+        None => (full, None),
+    }
+}
+
+/// Whether `0.2.6` is on one of the tracks `0.2`, `0.3`.
+fn on_track(version: &str, tracks: &[&str]) -> bool {
+    let track = version.rsplit_once('.').map_or(version, |(track, _)| track);
+    tracks.contains(&track)
+}
+
+impl Interface {
+    fn new(name: &str, version: Option<&str>, known: bool) -> Self {
+        Self {
+            name: name.to_owned(),
+            version: version.map(str::to_owned),
+            known,
+        }
+    }
+}
+
+impl fmt::Display for Interface {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.name)?;
+        match &self.version {
+            Some(version) => write!(f, "@{version}"),
+            None => Ok(()),
+        }
+    }
+}
