@@ -9,4 +9,5 @@ pub mod clock;
 pub mod event;
 pub mod guest;
 pub mod id;
+pub mod object;
 pub mod outbox;

@@ -1,0 +1,13 @@
+//! Object: the life of every object, at most one instance each.
+//!
+//! `registry` finds or makes the slot of an object and puts events into its
+//! mailbox; `live` is the task behind a slot: it wakes the object, feeds it and
+//! puts it to sleep. Knows guest and storage by their handles; knows no HTTP and
+//! no SQL.
+
+mod awake;
+mod live;
+mod registry;
+mod signal;
+
+pub use registry::{Options, Registry, Served};

@@ -1,0 +1,249 @@
+//! Registry: id → slot, and the code that is served at the moment.
+//!
+//! A slot exists while its object is awake or has mail; its task alone makes and
+//! drops the instance, and leaves the table only after that, under the same lock
+//! under which mail is put in. So there is never a second instance of an id, and
+//! no mail is lost between sleep and wake.
+
+use std::collections::HashMap;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock};
+use std::time::Duration;
+
+use dormouse_storage::Storage;
+use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc};
+
+use super::live::Live;
+use super::signal::{CLOSE, EVICT, REPLACE, Signal};
+use crate::clock::Clock;
+use crate::event::{Event, Fault};
+use crate::guest::{Code, Limits};
+use crate::id::{Namespace, ObjectId, ObjectName};
+
+const SHARDS: usize = 64;
+/// How many idle objects make room at once when the pool is full.
+const EVICT_BATCH: usize = 32;
+/// How long a wake waits for room before it gives up.
+const ROOM_TIMEOUT: Duration = Duration::from_secs(5);
+
+/// How objects of an app live.
+#[derive(Clone, Debug)]
+pub struct Options {
+    /// Nothing to do for this long: asleep.
+    pub idle: Duration,
+    /// Events waiting in one mailbox; one more is refused as overloaded.
+    pub mailbox_events: usize,
+    /// Events that run in one object at a time.
+    pub concurrent_events: usize,
+    /// How long events on replaced code, or at shutdown, may take to finish.
+    pub drain: Duration,
+    pub limits: Limits,
+    /// The guest's environment variables.
+    pub vars: Vec<(String, String)>,
+}
+
+/// Code together with what it runs under: replaced as a whole by a deployment.
+#[derive(Debug)]
+pub struct Served {
+    pub code: Arc<Code>,
+    pub namespaces: HashMap<Arc<str>, Namespace>,
+    pub options: Options,
+}
+
+/// Every object of the host. Cheap to clone.
+#[derive(Clone, Debug)]
+pub struct Registry(Arc<Inner>);
+
+#[derive(Debug)]
+pub(super) struct Inner {
+    pub(super) storage: Storage,
+    pub(super) clock: Clock,
+    served: RwLock<Arc<Served>>,
+    shards: Vec<Mutex<HashMap<Key, Slot>>>,
+    /// One permit for each instance that the pool can hold.
+    room: Arc<Semaphore>,
+    closing: AtomicBool,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub(super) struct Key {
+    pub(super) class: Arc<str>,
+    pub(super) id: ObjectId,
+}
+
+#[derive(Debug)]
+struct Slot {
+    mailbox: mpsc::Sender<Event>,
+    signal: Arc<Signal>,
+}
+
+impl Served {
+    /// The classes of `code`, each with a namespace named after it.
+    #[must_use]
+    pub fn new(app: &str, code: Arc<Code>, options: Options) -> Self {
+        let namespace = |class: &Arc<str>| Namespace::new(class, &format!("{app}/{class}"));
+        let classes = code.classes().iter().map(|class| &class.name);
+        let namespaces = classes.map(|name| (name.clone(), namespace(name)));
+        Self {
+            namespaces: namespaces.collect(),
+            code,
+            options,
+        }
+    }
+}
+
+impl Registry {
+    #[must_use]
+    pub fn new(storage: Storage, clock: Clock, live_objects: usize, served: Served) -> Self {
+        Self(Arc::new(Inner {
+            storage,
+            clock,
+            served: RwLock::new(Arc::new(served)),
+            shards: (0..SHARDS).map(|_| Mutex::default()).collect(),
+            room: Arc::new(Semaphore::new(live_objects)),
+            closing: AtomicBool::new(false),
+        }))
+    }
+
+    #[must_use]
+    pub fn served(&self) -> Arc<Served> {
+        self.0.served()
+    }
+
+    /// Serves other code from the next event of each object on. What runs may
+    /// finish on the old code within `options.drain`.
+    pub fn replace(&self, served: Served) {
+        let mut current = self.0.served.write().unwrap_or_else(PoisonError::into_inner);
+        *current = Arc::new(served);
+        drop(current);
+        self.0.raise(REPLACE);
+    }
+
+    /// Puts an event into the object's mailbox; never waits. Whatever happens to
+    /// it, its reply channel is answered or closed.
+    pub fn deliver(&self, namespace: &Namespace, object: ObjectName, event: Event) {
+        if let Err((event, fault)) = self.0.try_deliver(namespace, object, event) {
+            // A caller that is gone needs no answer.
+            let _ = event.reply.send(Err(fault));
+        }
+    }
+
+    /// How many objects have an instance or mail.
+    #[must_use]
+    pub fn awake(&self) -> usize {
+        self.0.shards.iter().map(|shard| lock(shard).len()).sum()
+    }
+
+    /// Takes no more events, lets those that run finish, puts every object to
+    /// sleep. Returns when all sleep or when `within` is over.
+    pub async fn close(&self, within: Duration) {
+        self.0.closing.store(true, Ordering::Release);
+        self.0.raise(CLOSE);
+        let deadline = tokio::time::Instant::now() + within;
+        while self.awake() > 0 && tokio::time::Instant::now() < deadline {
+            tokio::time::sleep(Duration::from_millis(2)).await;
+        }
+    }
+}
+
+impl Inner {
+    pub(super) fn served(&self) -> Arc<Served> {
+        let served = self.served.read().unwrap_or_else(PoisonError::into_inner);
+        served.clone()
+    }
+
+    fn try_deliver(
+        self: &Arc<Self>,
+        namespace: &Namespace,
+        object: ObjectName,
+        event: Event,
+    ) -> Result<(), (Event, Fault)> {
+        if self.closing.load(Ordering::Acquire) {
+            return Err((event, Fault::ShuttingDown));
+        }
+        let key = Key {
+            class: namespace.class.clone(),
+            id: object.id,
+        };
+        let mut shard = self.shard(&key);
+        let slot = shard
+            .entry(key)
+            .or_insert_with_key(|key| self.open_slot(key, object));
+        match slot.mailbox.try_send(event) {
+            Ok(()) => Ok(()),
+            Err(mpsc::error::TrySendError::Full(event)) => {
+                let events = slot.mailbox.max_capacity();
+                Err((event, Fault::Overloaded { events }))
+            }
+            Err(mpsc::error::TrySendError::Closed(event)) => Err((event, Fault::ShuttingDown)),
+        }
+    }
+
+    fn open_slot(self: &Arc<Self>, key: &Key, object: ObjectName) -> Slot {
+        let (sender, mailbox) = mpsc::channel(self.served().options.mailbox_events);
+        let signal = Arc::new(Signal::default());
+        let live = Live::new(self.clone(), key.clone(), object, mailbox, signal.clone());
+        tokio::spawn(live.run());
+        Slot {
+            mailbox: sender,
+            signal,
+        }
+    }
+
+    /// Closes the slot of an object that sleeps and has no mail. False: mail came.
+    pub(super) fn retire(&self, key: &Key, mailbox: &mpsc::Receiver<Event>) -> bool {
+        let mut shard = self.shard(key);
+        let done = mailbox.is_empty();
+        if done {
+            shard.remove(key);
+        }
+        done
+    }
+
+    /// Room for one more instance; makes others sleep when there is none.
+    pub(super) async fn room(&self) -> Result<OwnedSemaphorePermit, Fault> {
+        if let Ok(permit) = self.room.clone().try_acquire_owned() {
+            return Ok(permit);
+        }
+        self.evict_oldest(EVICT_BATCH);
+        let waiting = tokio::time::timeout(ROOM_TIMEOUT, self.room.clone().acquire_owned());
+        match waiting.await {
+            Ok(Ok(permit)) => Ok(permit),
+            _ => Err(Fault::Exhausted(
+                "all places for live objects are taken by objects at work; raise \
+                 `vm.max_map_count` of the kernel or spread the load"
+                    .into(),
+            )),
+        }
+    }
+
+    fn evict_oldest(&self, count: usize) {
+        let mut idle = Vec::new();
+        for shard in &self.shards {
+            for slot in lock(shard).values() {
+                if let Some(since) = slot.signal.idle_since() {
+                    idle.push((since, slot.signal.clone()));
+                }
+            }
+        }
+        idle.sort_by_key(|(since, _)| *since);
+        for (_, signal) in idle.into_iter().take(count) {
+            signal.raise(EVICT);
+        }
+    }
+
+    fn raise(&self, flag: u8) {
+        for shard in &self.shards {
+            lock(shard).values().for_each(|slot| slot.signal.raise(flag));
+        }
+    }
+
+    fn shard(&self, key: &Key) -> MutexGuard<'_, HashMap<Key, Slot>> {
+        // Ids are the output of a keyed hash, so any byte spreads evenly.
+        lock(&self.shards[usize::from(key.id.bytes()[0]) % SHARDS])
+    }
+}
+
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
