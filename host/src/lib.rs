@@ -5,9 +5,13 @@
 //! Storage is a crate of its own. `docs/architecture.md` shows the arrows.
 
 pub mod clock;
-pub mod clock;
 pub mod event;
 pub mod guest;
+pub mod host;
 pub mod id;
+pub mod manifest;
 pub mod object;
 pub mod outbox;
+pub mod server;
+
+pub use host::{App, Host, Settings};

@@ -1,0 +1,158 @@
+//! Host: joins all rooms and decides nothing.
+//!
+//! Started by the command line, or by a program that embeds it. Owns the order of
+//! start (storage, code, objects, door) and of the end (door, objects, storage).
+
+use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::Duration;
+
+use anyhow::Context as _;
+use dormouse_storage::Storage;
+
+use crate::clock::Clock;
+use crate::guest::{self, Code, Engine, EngineOptions};
+use crate::manifest::Manifest;
+use crate::object::{Options, Registry, Served};
+use crate::server::{self, Server};
+
+pub use crate::guest::{Interface, Report};
+
+/// How long events on replaced code may take to finish.
+const DRAIN: Duration = Duration::from_secs(10);
+
+/// This machine's side.
+#[derive(Clone, Debug)]
+pub struct Settings {
+    /// The data folder; made if missing. One host at a time.
+    pub data: PathBuf,
+    pub listen: SocketAddr,
+}
+
+/// What is served: a manifest and the component beside it.
+#[derive(Clone, Debug)]
+pub struct App {
+    pub manifest: Manifest,
+    pub component: PathBuf,
+}
+
+/// A running host.
+#[derive(Debug)]
+pub struct Host {
+    engine: Engine,
+    storage: Storage,
+    registry: Registry,
+    server: Server,
+    data: PathBuf,
+}
+
+impl Host {
+    /// Opens the data folder, loads the app and begins to listen.
+    pub async fn start(settings: Settings, app: App) -> anyhow::Result<Self> {
+        let engine = engine()?;
+        Self::start_with(engine, Clock::system(), settings, app).await
+    }
+
+    /// As `start`, with an engine that several hosts share and a clock that a
+    /// test may hold.
+    pub async fn start_with(
+        engine: Engine,
+        clock: Clock,
+        settings: Settings,
+        app: App,
+    ) -> anyhow::Result<Self> {
+        let data = settings.data;
+        let mut options = dormouse_storage::Options::new(&data);
+        options.limits.database_bytes = app.manifest.limits.database_mib << 20;
+        let storage = Storage::open(options)?;
+        let limits = server::Limits {
+            request_body_bytes: app.manifest.limits.request_body_bytes,
+            ..server::Limits::default()
+        };
+        let served = load(&engine, &data, &app).await?;
+        let registry = Registry::new(storage.clone(), clock, engine.live_objects(), served);
+        let server = Server::start(settings.listen, registry.clone(), limits)
+            .await
+            .with_context(|| format!("cannot listen on {}", settings.listen))?;
+        Ok(Self {
+            engine,
+            storage,
+            registry,
+            server,
+            data,
+        })
+    }
+
+    #[must_use]
+    pub const fn address(&self) -> SocketAddr {
+        self.server.address()
+    }
+
+    /// The classes that are served now.
+    #[must_use]
+    pub fn classes(&self) -> Vec<String> {
+        let served = self.registry.served();
+        let classes = served.code.classes().iter();
+        classes.map(|class| class.name.to_string()).collect()
+    }
+
+    /// How many objects have an instance at the moment.
+    #[must_use]
+    pub fn awake(&self) -> usize {
+        self.registry.awake()
+    }
+
+    /// Serves other code from now on. Objects keep their state; events in flight
+    /// finish on the old code. On an error nothing has changed.
+    pub async fn deploy(&self, app: App) -> anyhow::Result<()> {
+        let served = load(&self.engine, &self.data, &app).await?;
+        self.registry.replace(served);
+        Ok(())
+    }
+
+    /// Lets requests in flight finish, puts every object to sleep and closes the
+    /// data folder. What is not done after `within` is cut off.
+    pub async fn shutdown(self, within: Duration) -> anyhow::Result<()> {
+        self.server.stop(within).await;
+        self.registry.close(within).await;
+        self.storage.close()?;
+        Ok(())
+    }
+}
+
+/// What a component is, as this host sees it.
+pub async fn inspect(wasm: &Path) -> anyhow::Result<Report> {
+    let report = guest::inspect(&engine()?, wasm).await;
+    report.with_context(|| format!("cannot use {}", wasm.display()))
+}
+
+fn engine() -> anyhow::Result<Engine> {
+    let engine = Engine::new(&EngineOptions::default());
+    engine.map_err(|error| anyhow::anyhow!("cannot set up the WebAssembly engine: {error:#}"))
+}
+
+async fn load(engine: &Engine, data: &Path, app: &App) -> anyhow::Result<Served> {
+    let cache = data.join("cache");
+    let code = Code::load(engine, &app.component, Some(&cache)).await;
+    let code = code.with_context(|| format!("cannot use {}", app.component.display()))?;
+    let manifest = &app.manifest;
+    Ok(Served::new(&manifest.name, Arc::new(code), options(manifest)))
+}
+
+fn options(manifest: &Manifest) -> Options {
+    let limits = &manifest.limits;
+    let vars = manifest.vars.iter();
+    Options {
+        idle: Duration::from_millis(limits.idle_ms),
+        mailbox_events: limits.mailbox_events as usize,
+        concurrent_events: limits.concurrent_events as usize,
+        drain: DRAIN,
+        limits: guest::Limits {
+            memory_bytes: (limits.memory_mib << 20) as usize,
+            cpu: Duration::from_millis(limits.cpu_ms),
+            ..guest::Limits::default()
+        },
+        vars: vars.map(|(key, value)| (key.clone(), value.clone())).collect(),
+    }
+}

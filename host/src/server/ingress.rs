@@ -1,0 +1,202 @@
+//! Ingress: one request at the public door, until its response begins.
+//!
+//! The default router: `/{class}/{name}/{rest}` goes to the object `name` of
+//! `class`, which sees `/{rest}`. Decides nothing about the object itself: it
+//! makes an id and an event and waits for the reply.
+
+use std::borrow::Cow;
+
+use axum::body::Body as HttpBody;
+use axum::response::{IntoResponse, Response};
+use http::request::Parts;
+use http::{HeaderMap, Request, StatusCode};
+use percent_encoding::percent_decode_str;
+use tokio::sync::oneshot;
+
+use super::Limits;
+use super::body::{self, Overflow, Refused};
+use super::problem::Problem;
+use super::reply::{self, HOP_BY_HOP};
+use crate::event::{self, Event, Fault, Kind, Reply, RequestId, Reset};
+use crate::id::{Namespace, ObjectName};
+use crate::object::Registry;
+
+/// The door's own state; cheap to clone.
+#[derive(Clone, Debug)]
+pub(super) struct Door {
+    pub(super) registry: Registry,
+    pub(super) limits: Limits,
+    pub(super) scheme: &'static str,
+}
+
+/// Where a path leads.
+struct Route<'a> {
+    class: &'a str,
+    name: Cow<'a, str>,
+    /// Begins with `/`, as the client sent it.
+    rest: &'a str,
+}
+
+impl Door {
+    pub(super) async fn serve(self, request: Request<HttpBody>) -> Response {
+        let (parts, body) = request.into_parts();
+        match self.ask(&parts, body).await {
+            Ok(response) => response,
+            Err(problem) => problem.into_response(),
+        }
+    }
+
+    async fn ask(&self, parts: &Parts, body: HttpBody) -> Result<Response, Problem> {
+        self.check_headers(&parts.headers)?;
+        let route = self.route(parts.uri.path())?;
+        let served = self.registry.served();
+        let namespace = served.namespaces.get(route.class);
+        let namespace = namespace.ok_or_else(|| self.unknown_class(route.class))?;
+        let object = namespace.id_from_name(&route.name);
+        let limit = self.limits.request_body_bytes;
+        let (body, overflow) = body::receive(body, limit).await.map_err(|why| match why {
+            Refused::TooLarge => Problem::body_too_large(limit),
+            Refused::Broken(why) => broken_body(why),
+        })?;
+        let request_id = RequestId::next();
+        let request = event::Request {
+            method: parts.method.to_string(),
+            url: self.url(parts, route.rest),
+            headers: end_to_end(&parts.headers),
+            body,
+        };
+        let answer = self.deliver(namespace, object, request_id, request);
+        let result = tokio::select! {
+            biased;
+            () = crossed(overflow) => return Err(Problem::body_too_large(limit)),
+            result = answer => result,
+        };
+        if let Err(fault) = &result {
+            let (class, object) = (route.class, &*route.name);
+            tracing::error!(class, object, request = %request_id, "{fault}");
+        }
+        Ok(reply::respond(result, &parts.method, request_id))
+    }
+
+    async fn deliver(
+        &self,
+        namespace: &Namespace,
+        object: ObjectName,
+        request_id: RequestId,
+        request: event::Request,
+    ) -> Result<Reply, Fault> {
+        let (reply, answer) = oneshot::channel();
+        let event = Event {
+            request_id,
+            kind: Kind::Fetch(request),
+            reply,
+        };
+        self.registry.deliver(namespace, object, event);
+        // A channel closed without an answer: the task was torn down with the host.
+        answer.await.unwrap_or(Err(Fault::Reset(Reset::ShuttingDown)))
+    }
+
+    fn check_headers(&self, headers: &HeaderMap) -> Result<(), Problem> {
+        let sizes = headers.iter().map(|(k, v)| k.as_str().len() + v.len());
+        let limit = self.limits.request_header_bytes;
+        let bytes: usize = sizes.sum();
+        if bytes <= limit {
+            return Ok(());
+        }
+        Err(Problem::new(
+            StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE,
+            "urn:dormouse:problem:headers-too-large",
+            "Request headers too large",
+            format!("the headers have {bytes} bytes, the limit is {limit}; send fewer or shorter ones"),
+        ))
+    }
+
+    fn route<'a>(&self, path: &'a str) -> Result<Route<'a>, Problem> {
+        let mut parts = path.trim_start_matches('/').splitn(3, '/');
+        let class = parts.next().unwrap_or_default();
+        let name = parts.next().unwrap_or_default();
+        if class.is_empty() || name.is_empty() {
+            return Err(self.no_object(path));
+        }
+        let rest_at = path.len() - parts.next().map_or(0, |rest| rest.len() + 1);
+        let name = percent_decode_str(name).decode_utf8().map_err(|_| {
+            Problem::new(
+                StatusCode::BAD_REQUEST,
+                "urn:dormouse:problem:bad-name",
+                "The object's name is not UTF-8",
+                format!("the name in {path:?} does not decode to UTF-8; percent-encode it as UTF-8"),
+            )
+        })?;
+        let rest = &path[rest_at..];
+        Ok(Route {
+            class,
+            name,
+            rest: if rest.is_empty() { "/" } else { rest },
+        })
+    }
+
+    fn no_object(&self, path: &str) -> Problem {
+        Problem::new(
+            StatusCode::NOT_FOUND,
+            "urn:dormouse:problem:no-object",
+            "The path names no object",
+            format!("{path:?} has no class and name; ask for /{{class}}/{{name}}/…"),
+        )
+        .with_classes(self.classes())
+    }
+
+    fn unknown_class(&self, class: &str) -> Problem {
+        let classes = self.classes();
+        Problem::new(
+            StatusCode::NOT_FOUND,
+            "urn:dormouse:problem:unknown-class",
+            "Unknown class",
+            format!("no class is called {class:?}; there is {}", classes.join(", ")),
+        )
+        .with_classes(classes)
+    }
+
+    fn classes(&self) -> Vec<String> {
+        let served = self.registry.served();
+        let classes = served.code.classes().iter();
+        classes.map(|class| class.name.to_string()).collect()
+    }
+
+    /// The URL as the client wrote it, without the part that chose the object.
+    fn url(&self, parts: &Parts, rest: &str) -> String {
+        let host = parts.headers.get(http::header::HOST);
+        let host = host.and_then(|host| host.to_str().ok());
+        let authority = parts.uri.authority().map(http::uri::Authority::as_str);
+        let authority = authority.or(host).unwrap_or("localhost");
+        match parts.uri.query() {
+            Some(query) => format!("{}://{authority}{rest}?{query}", self.scheme),
+            None => format!("{}://{authority}{rest}", self.scheme),
+        }
+    }
+}
+
+fn end_to_end(headers: &HeaderMap) -> Vec<(String, Vec<u8>)> {
+    let passing = headers.iter().filter(|(name, _)| !HOP_BY_HOP.contains(name));
+    passing
+        .map(|(name, value)| (name.as_str().to_owned(), value.as_bytes().to_vec()))
+        .collect()
+}
+
+fn broken_body(why: String) -> Problem {
+    Problem::new(
+        StatusCode::BAD_REQUEST,
+        "urn:dormouse:problem:broken-body",
+        "The request body broke off",
+        why,
+    )
+}
+
+/// Ends only if the body crosses its limit.
+async fn crossed(overflow: Option<Overflow>) {
+    if let Some(overflow) = overflow
+        && overflow.await.is_ok()
+    {
+        return;
+    }
+    std::future::pending().await
+}

@@ -1,0 +1,131 @@
+//! Listen: accepts connections, serves them, lets them finish at the end.
+//!
+//! HTTP/1.1 and HTTP/2 (with prior knowledge) on one port. Small packets leave at
+//! once (`TCP_NODELAY`): without it each streamed answer costs 40 ms.
+
+use std::convert::Infallible;
+use std::io;
+use std::net::SocketAddr;
+use std::time::Duration;
+
+use axum::body::Body as HttpBody;
+use hyper::body::Incoming;
+use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
+use hyper_util::server::conn::auto;
+use hyper_util::server::graceful::GracefulShutdown;
+use tokio::net::{TcpListener, TcpStream};
+use tokio::sync::oneshot;
+use tokio::task::JoinHandle;
+
+use super::Limits;
+use super::ingress::Door;
+use crate::object::Registry;
+
+/// A client must finish its request head within this time.
+const HEAD_TIMEOUT: Duration = Duration::from_secs(30);
+/// After an error that is not the client's (such as too many open files).
+const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
+
+/// The public door, open from `start` to `stop`.
+#[derive(Debug)]
+pub struct Server {
+    address: SocketAddr,
+    stop: oneshot::Sender<()>,
+    accepting: JoinHandle<GracefulShutdown>,
+}
+
+impl Server {
+    pub async fn start(at: SocketAddr, registry: Registry, limits: Limits) -> io::Result<Self> {
+        let listener = TcpListener::bind(at).await?;
+        let address = listener.local_addr()?;
+        let (stop, stopped) = oneshot::channel();
+        let door = Door {
+            registry,
+            limits,
+            scheme: "http",
+        };
+        let accepting = tokio::spawn(accept(listener, door, stopped));
+        Ok(Self {
+            address,
+            stop,
+            accepting,
+        })
+    }
+
+    #[must_use]
+    pub const fn address(&self) -> SocketAddr {
+        self.address
+    }
+
+    /// Accepts nothing more and lets requests in flight finish, up to `within`.
+    pub async fn stop(self, within: Duration) {
+        // The accept loop ends by itself only when its task is gone already.
+        let _ = self.stop.send(());
+        if let Ok(connections) = self.accepting.await {
+            let finished = tokio::time::timeout(within, connections.shutdown());
+            if finished.await.is_err() {
+                tracing::warn!("connections were cut off: they did not finish within {within:?}");
+            }
+        }
+    }
+}
+
+async fn accept(
+    listener: TcpListener,
+    door: Door,
+    mut stopped: oneshot::Receiver<()>,
+) -> GracefulShutdown {
+    let connections = GracefulShutdown::new();
+    let protocol = protocol(&door.limits);
+    loop {
+        let accepted = tokio::select! {
+            accepted = listener.accept() => accepted,
+            _ = &mut stopped => return connections,
+        };
+        match accepted {
+            Ok((stream, _)) => spawn(stream, &door, &protocol, &connections),
+            Err(error) => {
+                tracing::warn!(%error, "a connection could not be accepted");
+                tokio::time::sleep(ACCEPT_PAUSE).await;
+            }
+        }
+    }
+}
+
+fn protocol(limits: &Limits) -> auto::Builder<TokioExecutor> {
+    let mut protocol = auto::Builder::new(TokioExecutor::new());
+    protocol
+        .http1()
+        .timer(TokioTimer::new())
+        .header_read_timeout(HEAD_TIMEOUT)
+        // Past this hyper answers 431 itself, before the door can count.
+        .max_buf_size(limits.request_header_bytes * 2 + (64 << 10));
+    protocol
+        .http2()
+        .timer(TokioTimer::new())
+        .max_header_list_size(u32::try_from(limits.request_header_bytes * 2).unwrap_or(u32::MAX));
+    protocol
+}
+
+fn spawn(
+    stream: TcpStream,
+    door: &Door,
+    protocol: &auto::Builder<TokioExecutor>,
+    connections: &GracefulShutdown,
+) {
+    if let Err(error) = stream.set_nodelay(true) {
+        tracing::debug!(%error, "TCP_NODELAY could not be set");
+    }
+    let door = door.clone();
+    let service = hyper::service::service_fn(move |request: hyper::Request<Incoming>| {
+        let door = door.clone();
+        async move { Ok::<_, Infallible>(door.serve(request.map(HttpBody::new)).await) }
+    });
+    let connection = protocol.serve_connection_with_upgrades(TokioIo::new(stream), service);
+    let connection = connections.watch(connection.into_owned());
+    tokio::spawn(async move {
+        if let Err(error) = connection.await {
+            tracing::debug!(%error, "a connection ended early");
+        }
+    });
+}

@@ -1,0 +1,32 @@
+//! Server: the public door. HTTP/1.1 and HTTP/2 in, events out.
+//!
+//! `listen` accepts and ends connections, `ingress` turns a request into an event
+//! for an object, `body` carries bodies both ways, `reply` and `problem` turn what
+//! comes back into a response. Knows axum and hyper; neither wasm, nor SQL, nor
+//! whether an object is awake.
+
+mod body;
+mod ingress;
+mod listen;
+mod problem;
+mod reply;
+
+pub use listen::Server;
+
+/// What a client may send.
+#[derive(Clone, Copy, Debug)]
+pub struct Limits {
+    /// One more byte is answered with 413.
+    pub request_body_bytes: u64,
+    /// Names and values together; more is answered with 431.
+    pub request_header_bytes: usize,
+}
+
+impl Default for Limits {
+    fn default() -> Self {
+        Self {
+            request_body_bytes: 100 << 20,
+            request_header_bytes: 64 << 10,
+        }
+    }
+}

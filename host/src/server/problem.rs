@@ -1,0 +1,133 @@
+//! Problem: errors of the host as `application/problem+json` (RFC 9457).
+//!
+//! Every problem has a `type` that programs can compare, a `detail` that says
+//! what was tried, what was found and what to do, and the request id under which
+//! the log has more.
+
+use std::borrow::Cow;
+
+use axum::response::{IntoResponse, Response};
+use http::{HeaderValue, StatusCode, header};
+use serde::Serialize;
+
+use crate::event::{Fault, RequestId, Reset};
+
+#[derive(Debug, Serialize)]
+pub(super) struct Problem {
+    #[serde(rename = "type")]
+    kind: &'static str,
+    title: &'static str,
+    #[serde(serialize_with = "as_number")]
+    status: StatusCode,
+    detail: Cow<'static, str>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    request: Option<String>,
+    /// Whether the same request may succeed when sent again.
+    retryable: bool,
+    /// The classes that are there, when one was asked for that is not.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    classes: Option<Vec<String>>,
+}
+
+impl Problem {
+    pub(super) fn new(
+        status: StatusCode,
+        kind: &'static str,
+        title: &'static str,
+        detail: impl Into<Cow<'static, str>>,
+    ) -> Self {
+        Self {
+            kind,
+            title,
+            status,
+            detail: detail.into(),
+            request: None,
+            retryable: false,
+            classes: None,
+        }
+    }
+
+    pub(super) fn with_classes(mut self, classes: Vec<String>) -> Self {
+        self.classes = Some(classes);
+        self
+    }
+
+    pub(super) fn body_too_large(limit: u64) -> Self {
+        Self::new(
+            StatusCode::PAYLOAD_TOO_LARGE,
+            "urn:dormouse:problem:body-too-large",
+            "Request body too large",
+            format!("the body is larger than {limit} bytes; send less or raise `limits.request_body_bytes`"),
+        )
+    }
+
+    /// What the caller may know of a fault; the log knows the rest.
+    pub(super) fn of(fault: &Fault, request: RequestId) -> Self {
+        let mut problem = match fault {
+            Fault::Guest(_) => Self::new(
+                StatusCode::INTERNAL_SERVER_ERROR,
+                "urn:dormouse:problem:object-failed",
+                "The object failed",
+                "the object's code answered with an error; its message is in the log under this request id",
+            ),
+            Fault::Reset(reset) => Self::new(
+                StatusCode::INTERNAL_SERVER_ERROR,
+                "urn:dormouse:problem:object-reset",
+                "The object was reset",
+                format!(
+                    "{fault}; what was committed stays, the next request starts it afresh{}",
+                    hint(reset)
+                ),
+            ),
+            Fault::Overloaded { .. } => Self::new(
+                StatusCode::SERVICE_UNAVAILABLE,
+                "urn:dormouse:problem:overloaded",
+                "The object is overloaded",
+                fault.to_string(),
+            ),
+            Fault::Exhausted(_) => Self::new(
+                StatusCode::SERVICE_UNAVAILABLE,
+                "urn:dormouse:problem:exhausted",
+                "The host is full",
+                fault.to_string(),
+            ),
+            Fault::ShuttingDown => Self::new(
+                StatusCode::SERVICE_UNAVAILABLE,
+                "urn:dormouse:problem:shutting-down",
+                "The host is shutting down",
+                fault.to_string(),
+            ),
+        };
+        problem.request = Some(request.to_string());
+        problem.retryable = fault.retryable();
+        problem
+    }
+}
+
+const fn hint(reset: &Reset) -> &'static str {
+    match reset {
+        Reset::Cpu { .. } => " (limit: `limits.cpu_ms`)",
+        Reset::Memory { .. } => " (limit: `limits.memory_mib`)",
+        _ => "",
+    }
+}
+
+impl IntoResponse for Problem {
+    fn into_response(self) -> Response {
+        let mut body = serde_json::to_vec(&self).expect("a problem has only plain fields");
+        body.push(b'\n');
+        let mut response = (self.status, body).into_response();
+        let headers = response.headers_mut();
+        let json = HeaderValue::from_static("application/problem+json");
+        headers.insert(header::CONTENT_TYPE, json);
+        if self.status == StatusCode::SERVICE_UNAVAILABLE {
+            headers.insert(header::RETRY_AFTER, HeaderValue::from_static("1"));
+        }
+        response
+    }
+}
+
+#[allow(clippy::trivially_copy_pass_by_ref)] // serde's signature
+fn as_number<S: serde::Serializer>(status: &StatusCode, to: S) -> Result<S::Ok, S::Error> {
+    to.serialize_u16(status.as_u16())
+}

@@ -1,0 +1,101 @@
+//! Reply: what an object answered, as an HTTP response.
+//!
+//! The only place that maps faults to status codes (through `problem`). Headers
+//! of the connection belong to the host; anything else passes as it is.
+
+use axum::body::Body as HttpBody;
+use axum::response::{IntoResponse, Response};
+use http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode, header};
+
+use super::body::Outgoing;
+use super::problem::Problem;
+use crate::event::{Body, Fault, Reply, RequestId};
+
+pub(super) const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
+
+/// Headers that speak about one connection, not about the message.
+pub(super) const HOP_BY_HOP: [HeaderName; 7] = [
+    header::CONNECTION,
+    HeaderName::from_static("keep-alive"),
+    HeaderName::from_static("proxy-connection"),
+    header::TE,
+    header::TRAILER,
+    header::TRANSFER_ENCODING,
+    header::UPGRADE,
+];
+
+pub(super) fn respond(
+    result: Result<Reply, Fault>,
+    method: &Method,
+    request: RequestId,
+) -> Response {
+    let mut response = match result {
+        Ok(reply) => convert(reply, method).unwrap_or_else(|invalid| {
+            tracing::error!(%request, "{invalid}");
+            invalid_reply(&invalid).into_response()
+        }),
+        Err(fault) => Problem::of(&fault, request).into_response(),
+    };
+    let id = HeaderValue::try_from(request.to_string()).expect("digits are a header value");
+    response.headers_mut().insert(REQUEST_ID, id);
+    response
+}
+
+/// The object's answer is no HTTP response.
+#[derive(Debug, thiserror::Error)]
+enum Invalid {
+    #[error("the object answered with status {0}; a response has 200 to 599")]
+    Status(u16),
+    #[error("the object answered with the header {0:?}, which HTTP does not allow")]
+    Header(String),
+}
+
+fn invalid_reply(invalid: &Invalid) -> Problem {
+    Problem::new(
+        StatusCode::INTERNAL_SERVER_ERROR,
+        "urn:dormouse:problem:invalid-reply",
+        "The object's answer is not valid HTTP",
+        invalid.to_string(),
+    )
+}
+
+fn convert(reply: Reply, method: &Method) -> Result<Response, Invalid> {
+    let status = StatusCode::from_u16(reply.status)
+        .ok()
+        .filter(|status| (200..600).contains(&status.as_u16()))
+        .ok_or(Invalid::Status(reply.status))?;
+    let mut headers = headers(reply.headers)?;
+    let length = length(&headers);
+    let body = match reply.body {
+        Body::None => HttpBody::empty(),
+        Body::Bytes(bytes) => HttpBody::from(bytes),
+        Body::Stream(chunks) => HttpBody::new(Outgoing::new(chunks, length)),
+    };
+    // hyper counts the body itself; only an answer to HEAD speaks of one it has not.
+    if method != Method::HEAD {
+        headers.remove(header::CONTENT_LENGTH);
+    }
+    let mut response = Response::new(body);
+    *response.status_mut() = status;
+    *response.headers_mut() = headers;
+    Ok(response)
+}
+
+fn headers(pairs: Vec<(String, Vec<u8>)>) -> Result<HeaderMap, Invalid> {
+    let mut headers = HeaderMap::with_capacity(pairs.len() + 2);
+    for (name, value) in pairs {
+        let parsed = HeaderName::from_bytes(name.as_bytes());
+        let (Ok(key), Ok(value)) = (parsed, HeaderValue::from_bytes(&value)) else {
+            return Err(Invalid::Header(name));
+        };
+        if !HOP_BY_HOP.contains(&key) {
+            headers.append(key, value);
+        }
+    }
+    Ok(headers)
+}
+
+fn length(headers: &HeaderMap) -> Option<u64> {
+    let value = headers.get(header::CONTENT_LENGTH)?.to_str().ok()?;
+    value.parse().ok()
+}
