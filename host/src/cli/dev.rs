@@ -1,0 +1,260 @@
+//! Dev: builds, serves, and swaps the code whenever a file of the app changes.
+//!
+//! Code that does not compile, or that the host refuses, is shown and changes
+//! nothing: what ran before goes on. State is the host's and outlives a swap.
+
+use std::path::PathBuf;
+use std::time::Instant;
+
+use anyhow::bail;
+
+use super::project::{Project, Source};
+use super::stop::{self, Stop};
+use super::watch::Watch;
+use super::{args, build, cargo, inspect, logging, serve, terminal};
+use crate::host::{self, App, Host, Report};
+use crate::manifest::Manifest;
+
+/// How many ports after the wanted one are tried when it is taken.
+const PORTS_TRIED: u16 = 20;
+
+pub(super) async fn run(args: args::Dev) -> anyhow::Result<()> {
+    logging::install(&args.log);
+    let mut stop = Stop::install()?;
+    // Without an app there is nothing to wait for; later mistakes are waited out.
+    let project = Project::open(&args.dir)?;
+    let mut session = Session::new(args.door, &project)?;
+    loop {
+        tokio::select! {
+            () = stop.asked() => break,
+            refreshed = session.refresh() => refreshed?,
+        }
+        tokio::select! {
+            () = stop.asked() => break,
+            () = session.changed() => {}
+        }
+    }
+    if let Some(running) = session.running {
+        stop::shut_down(running.host, session.door.shutdown_timeout).await;
+    }
+    Ok(())
+}
+
+struct Session {
+    door: args::Door,
+    root: PathBuf,
+    watch: Watch,
+    running: Option<Running>,
+}
+
+/// The host, and what it runs.
+struct Running {
+    host: Host,
+    manifest: Manifest,
+    digest: String,
+}
+
+/// What a build made, looked at and found fit to run.
+struct Built {
+    project: Project,
+    app: App,
+    report: Report,
+}
+
+impl Session {
+    fn new(door: args::Door, project: &Project) -> anyhow::Result<Session> {
+        let mut watch = Watch::new()?;
+        watch.ignore(std::path::absolute(
+            door.data(&project.manifest, &project.root),
+        )?);
+        watch.follow(&project.root)?;
+        Ok(Session {
+            door,
+            root: project.root.clone(),
+            watch,
+            running: None,
+        })
+    }
+
+    async fn changed(&mut self) {
+        let changed = self.watch.changed().await;
+        let first = changed
+            .iter()
+            .next()
+            .map(|path| terminal::short(path).display());
+        match (first, changed.len()) {
+            (Some(first), 1) => terminal::status("Changed", first),
+            (Some(first), count) => {
+                terminal::status("Changed", format_args!("{first} and {} more", count - 1))
+            }
+            (None, _) => {}
+        }
+    }
+
+    /// Builds and puts the result to work; fails only if the host cannot start.
+    async fn refresh(&mut self) -> anyhow::Result<()> {
+        let built = self.build().await;
+        self.follow_sources(built.as_ref().ok()).await;
+        match built {
+            Ok(built) => match &mut self.running {
+                Some(running) => running.swap(built).await,
+                None => self.running = Some(start(&self.door, built).await?),
+            },
+            Err(error) => {
+                terminal::error(&error);
+                let lasting = if self.running.is_some() {
+                    "the code from before is still served"
+                } else {
+                    "nothing is served yet"
+                };
+                terminal::status("Waiting", format_args!("for a change; {lasting}"));
+            }
+        }
+        Ok(())
+    }
+
+    async fn build(&self) -> anyhow::Result<Built> {
+        let project = Project::open(&self.root)?;
+        let component = build::component(&project).await?;
+        let report = host::inspect(&component)?;
+        check(&report)?;
+        let app = App {
+            manifest: project.manifest.clone(),
+            component,
+        };
+        Ok(Built {
+            project,
+            app,
+            report,
+        })
+    }
+
+    /// Keeps watching where the sources are, which any change may have altered.
+    async fn follow_sources(&mut self, built: Option<&Built>) {
+        let mut folders = vec![self.root.clone()];
+        if let Some(built) = built {
+            match built.project.source {
+                // Its own results must not look like changes.
+                Source::Command { .. } => self.watch.ignore(built.app.component.clone()),
+                Source::Cargo { .. } => match cargo::layout(&self.root).await {
+                    Ok(layout) => {
+                        self.watch.ignore(layout.target);
+                        folders.extend(layout.packages);
+                    }
+                    Err(error) => tracing::debug!(%error, "path dependencies are not watched"),
+                },
+                Source::File(_) => folders.extend(built.app.component.parent().map(PathBuf::from)),
+            }
+        }
+        let vendored = self.root.join("vendor");
+        for folder in folders
+            .iter()
+            .filter(|folder| !folder.starts_with(&vendored))
+        {
+            if let Err(error) = self.watch.follow(folder) {
+                terminal::warning(format_args!("{error:#}"));
+            }
+        }
+    }
+}
+
+impl Running {
+    async fn swap(&mut self, built: Built) {
+        if built.app.manifest.serve != self.manifest.serve {
+            terminal::warning(
+                "[serve] in dormouse.toml has changed; restart `dormouse dev` to use it",
+            );
+        }
+        if built.report.digest == self.digest && built.app.manifest == self.manifest {
+            terminal::status("Unchanged", "the component is the same as before");
+            return;
+        }
+        let classes = self.host.classes();
+        let manifest = built.app.manifest.clone();
+        let begun = Instant::now();
+        match self.host.deploy(built.app).await {
+            Ok(_) => {
+                terminal::status(
+                    "Swapped",
+                    format_args!(
+                        "in {} ms; objects keep their state",
+                        begun.elapsed().as_millis()
+                    ),
+                );
+                self.manifest = manifest;
+                self.digest = built.report.digest;
+            }
+            Err(error) => {
+                terminal::error(&error);
+                terminal::status(
+                    "Waiting",
+                    "for a change; the code from before is still served",
+                );
+            }
+        }
+        if self.host.classes() != classes {
+            serve::announce(&self.manifest, &self.host);
+        }
+    }
+}
+
+/// Starts on the wanted port, or on one after it if nobody asked for that port.
+async fn start(door: &args::Door, built: Built) -> anyhow::Result<Running> {
+    let mut settings = serve::settings(door, &built.project);
+    let wanted = settings.listen;
+    let last = match door.listen {
+        Some(_) => wanted.port(),
+        None => wanted.port().saturating_add(PORTS_TRIED),
+    };
+    let host = loop {
+        match Host::start(settings.clone(), built.app.clone()).await {
+            Err(error) if serve::is_taken(&error) && settings.listen.port() < last => {
+                settings.listen.set_port(settings.listen.port() + 1);
+            }
+            Err(error) => return Err(serve::explain(error, wanted)),
+            Ok(host) => break host,
+        }
+    };
+    if wanted.port() != 0 && host.address().port() != wanted.port() {
+        terminal::warning(format_args!(
+            "port {} is taken, so this is port {}; --listen chooses",
+            wanted.port(),
+            host.address().port()
+        ));
+    }
+    serve::announce(&built.app.manifest, &host);
+    terminal::status(
+        "Watching",
+        format_args!(
+            "{} for changes; Ctrl-C stops",
+            terminal::short(&built.project.root).display()
+        ),
+    );
+    Ok(Running {
+        host,
+        manifest: built.app.manifest,
+        digest: built.report.digest,
+    })
+}
+
+/// Refuses, before anything starts, what no host would run.
+fn check(report: &Report) -> anyhow::Result<()> {
+    let unknown: Vec<String> = report
+        .imports
+        .iter()
+        .filter(|import| !import.known)
+        .map(inspect::full_name)
+        .collect();
+    if !unknown.is_empty() {
+        bail!(
+            "the component imports what this host does not have: {}",
+            unknown.join(", ")
+        );
+    }
+    if report.classes.is_empty() {
+        bail!(
+            "the component has no classes; put `#[durable_object]` on an `impl DurableObject for ...`"
+        );
+    }
+    Ok(())
+}

@@ -1,0 +1,596 @@
+//! Manifest: what `dormouse.toml` says about an app, checked.
+//!
+//! Read by `cli` and handed to `host` with the component. Knows no command line,
+//! no environment and no cargo. Every value a `Manifest` holds is within its
+//! bounds; all mistakes of a file are reported together, each with line and
+//! column (both from 1, columns in characters). Units stand in the names.
+//! Precedence, wherever a value can be given twice: flag, then environment
+//! (`DORMOUSE_*`), then `dormouse.toml`, then the default.
+
+use std::collections::BTreeMap;
+use std::fmt;
+use std::net::{Ipv4Addr, SocketAddr};
+use std::ops::RangeInclusive;
+use std::path::{Path, PathBuf};
+
+use toml::Spanned;
+use toml::de::{DeTable, DeValue};
+
+pub const FILE_NAME: &str = "dormouse.toml";
+
+const NAME_MAX: usize = 63;
+
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Manifest {
+    /// Lower-case letters, digits and `-`, at most 63; begins with a letter.
+    pub name: String,
+    pub build: Build,
+    /// The guest's environment variables.
+    pub vars: BTreeMap<String, String>,
+    pub limits: Limits,
+    pub serve: Serve,
+}
+
+/// `[build]`: where the component comes from; cargo when nothing is said.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Build {
+    /// A shell command, run in the app's folder instead of cargo.
+    pub command: Option<String>,
+    /// The component it leaves, relative to the app's folder.
+    pub component: Option<PathBuf>,
+}
+
+/// `[limits]`: what one object may take.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Limits {
+    pub memory_mib: u64,
+    /// Computing time of one event; waiting does not count.
+    pub cpu_ms: u64,
+    /// How long an object without work stays in memory.
+    pub idle_ms: u64,
+    /// Events that may wait for one object; further ones are refused.
+    pub mailbox_events: u64,
+    /// Events that one object handles at once, interleaved at awaits.
+    pub concurrent_events: u64,
+    /// Largest request body; 100 MiB, as Cloudflare's Workers have it.
+    pub request_body_bytes: u64,
+    pub database_mib: u64,
+}
+
+/// `[serve]`: this machine's side, overridden by flags and environment.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Serve {
+    pub listen: SocketAddr,
+    /// The data folder, relative to the app's folder.
+    pub data: PathBuf,
+}
+
+impl Manifest {
+    /// An app without a `dormouse.toml`: defaults under this name.
+    pub fn named(name: impl Into<String>) -> Manifest {
+        Manifest {
+            name: name.into(),
+            build: Build::default(),
+            vars: BTreeMap::new(),
+            limits: Limits::default(),
+            serve: Serve::default(),
+        }
+    }
+
+    /// Reads a file; `fallback_name` stands in when it gives no `name`.
+    pub fn load(path: &Path, fallback_name: Option<&str>) -> Result<Manifest, Error> {
+        let text = std::fs::read_to_string(path).map_err(|source| Error::Read {
+            path: path.to_owned(),
+            source,
+        })?;
+        Manifest::parse(&text, fallback_name).map_err(|mistakes| Error::Mistakes {
+            path: path.to_owned(),
+            mistakes,
+        })
+    }
+
+    pub fn parse(text: &str, fallback_name: Option<&str>) -> Result<Manifest, Vec<Mistake>> {
+        let mut mistakes = Mistakes::new(text);
+        let (document, errors) = DeTable::parse_recoverable(text);
+        for error in errors {
+            mistakes.add(error.span().map_or(0, |span| span.start), error.message());
+        }
+        let syntax_is_sound = mistakes.found.is_empty();
+
+        let mut root = Section::new("", document.into_inner());
+        let name = root.take("name", &mut mistakes, |value| {
+            let name = string(value)?;
+            check_name(&name).map(|()| name)
+        });
+        let build = read_build(root.section("build", &mut mistakes), &mut mistakes);
+        let vars = read_vars(root.section("vars", &mut mistakes), &mut mistakes);
+        let limits = read_limits(root.section("limits", &mut mistakes), &mut mistakes);
+        let serve = read_serve(root.section("serve", &mut mistakes), &mut mistakes);
+        let name_was_written = root.was_written("name");
+        root.finish(&mut mistakes);
+
+        let name = name.or(fallback_name.map(str::to_owned));
+        if name.is_none() && !name_was_written && syntax_is_sound {
+            mistakes.add(0, "`name` is missing; write `name = \"my-app\"`");
+        }
+        mistakes.none_or_all()?;
+        Ok(Manifest {
+            name: name.unwrap_or_default(),
+            build,
+            vars,
+            limits,
+            serve,
+        })
+    }
+}
+
+impl Default for Limits {
+    fn default() -> Self {
+        Limits {
+            memory_mib: 128,
+            cpu_ms: 30_000,
+            idle_ms: 10_000,
+            mailbox_events: 1_024,
+            concurrent_events: 64,
+            request_body_bytes: 100 * 1024 * 1024,
+            database_mib: 10_240,
+        }
+    }
+}
+
+impl Default for Serve {
+    fn default() -> Self {
+        Serve {
+            listen: SocketAddr::from((Ipv4Addr::LOCALHOST, 8787)),
+            data: PathBuf::from(".dormouse/data"),
+        }
+    }
+}
+
+/// Whether a text can name an app.
+pub fn check_name(name: &str) -> Result<(), String> {
+    let allowed = |c: char| c.is_ascii_lowercase() || c.is_ascii_digit() || c == '-';
+    let problem = if name.is_empty() {
+        "is empty".to_owned()
+    } else if let Some(wrong) = name.chars().find(|c| !allowed(*c)) {
+        format!("holds {wrong:?}")
+    } else if !name.starts_with(|c: char| c.is_ascii_lowercase()) {
+        "does not begin with a letter".to_owned()
+    } else if name.ends_with('-') {
+        "ends with `-`".to_owned()
+    } else if name.len() > NAME_MAX {
+        format!("has {} characters", name.len())
+    } else {
+        return Ok(());
+    };
+    Err(format!(
+        "the name {name:?} {problem}; use lower-case letters, digits and `-`, a letter first, at most {NAME_MAX}"
+    ))
+}
+
+/// The nearest app name to a text, such as a cargo package's or a file's name.
+pub fn name_from(text: &str) -> Option<String> {
+    let name: String = text
+        .chars()
+        .map(|c| match c.to_ascii_lowercase() {
+            c if c.is_ascii_alphanumeric() => c,
+            _ => '-',
+        })
+        .skip_while(|c| !c.is_ascii_lowercase())
+        .take(NAME_MAX)
+        .collect();
+    let name = name.trim_end_matches('-');
+    check_name(name).is_ok().then(|| name.to_owned())
+}
+
+/// An address to listen on: `127.0.0.1:8787`, `[::]:80`, `localhost:80`, or a port of this machine.
+pub fn listen_address(text: &str) -> Result<SocketAddr, String> {
+    let port = text.strip_prefix("localhost:").unwrap_or(text);
+    let loopback = port
+        .parse::<u16>()
+        .map(|port| SocketAddr::from((Ipv4Addr::LOCALHOST, port)));
+    text.parse::<SocketAddr>().or(loopback).map_err(|_| {
+        format!("{text:?} is no address; write `127.0.0.1:8787`, `0.0.0.0:80`, `[::]:80` or a port")
+    })
+}
+
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    #[error("cannot read {}", path.display())]
+    Read {
+        path: PathBuf,
+        source: std::io::Error,
+    },
+    #[error("{}", list_mistakes(path, mistakes))]
+    Mistakes {
+        path: PathBuf,
+        mistakes: Vec<Mistake>,
+    },
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Mistake {
+    pub line: usize,
+    pub column: usize,
+    pub message: String,
+}
+
+impl fmt::Display for Mistake {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}:{}: {}", self.line, self.column, self.message)
+    }
+}
+
+fn list_mistakes(path: &Path, mistakes: &[Mistake]) -> String {
+    let path = path.display();
+    let head = match mistakes.len() {
+        1 => format!("a mistake in {path}"),
+        count => format!("{count} mistakes in {path}"),
+    };
+    mistakes
+        .iter()
+        .fold(head, |text, mistake| format!("{text}\n  {path}:{mistake}"))
+}
+
+struct Mistakes<'t> {
+    text: &'t str,
+    found: Vec<Mistake>,
+}
+
+impl<'t> Mistakes<'t> {
+    fn new(text: &'t str) -> Self {
+        Mistakes {
+            text,
+            found: Vec::new(),
+        }
+    }
+
+    fn add(&mut self, offset: usize, message: impl Into<String>) {
+        let before = self.text.get(..offset).unwrap_or(self.text);
+        let line_start = before.rfind('\n').map_or(0, |newline| newline + 1);
+        self.found.push(Mistake {
+            line: before.matches('\n').count() + 1,
+            column: before[line_start..].chars().count() + 1,
+            message: message.into(),
+        });
+    }
+
+    fn none_or_all(mut self) -> Result<(), Vec<Mistake>> {
+        self.found.sort();
+        self.found.dedup();
+        if self.found.is_empty() {
+            Ok(())
+        } else {
+            Err(self.found)
+        }
+    }
+}
+
+/// A table whose keys are taken one by one; what is left over is unknown.
+struct Section<'i> {
+    name: &'static str,
+    table: DeTable<'i>,
+    known: Vec<&'static str>,
+    written: Vec<&'static str>,
+}
+
+impl<'i> Section<'i> {
+    fn new(name: &'static str, table: DeTable<'i>) -> Self {
+        Section {
+            name,
+            table,
+            known: Vec::new(),
+            written: Vec::new(),
+        }
+    }
+
+    fn remove(&mut self, key: &'static str) -> Option<Spanned<DeValue<'i>>> {
+        self.known.push(key);
+        let value = self.table.remove(key)?;
+        self.written.push(key);
+        Some(value)
+    }
+
+    fn was_written(&self, key: &str) -> bool {
+        self.written.contains(&key)
+    }
+
+    /// The value of a key; `None` if it is absent or `read` found a mistake.
+    fn take<T>(
+        &mut self,
+        key: &'static str,
+        mistakes: &mut Mistakes<'_>,
+        read: impl FnOnce(DeValue<'i>) -> Result<T, String>,
+    ) -> Option<T> {
+        let value = self.remove(key)?;
+        let offset = value.span().start;
+        read(value.into_inner())
+            .map_err(|message| mistakes.add(offset, format!("`{}`: {message}", self.path(key))))
+            .ok()
+    }
+
+    fn section(&mut self, key: &'static str, mistakes: &mut Mistakes<'_>) -> Section<'i> {
+        let table = self.take(key, mistakes, |value| match value {
+            DeValue::Table(table) => Ok(table),
+            other => Err(wrong_type("a table", &other)),
+        });
+        Section::new(key, table.unwrap_or_default())
+    }
+
+    fn path(&self, key: &str) -> String {
+        match self.name {
+            "" => key.to_owned(),
+            name => format!("{name}.{key}"),
+        }
+    }
+
+    fn finish(self, mistakes: &mut Mistakes<'_>) {
+        for key in self.table.keys() {
+            let path = self.path(key.get_ref());
+            let hint = match nearest(key.get_ref(), &self.known) {
+                Some(near) => format!("did you mean `{near}`?"),
+                None => format!("known here: {}", self.known.join(", ")),
+            };
+            mistakes.add(key.span().start, format!("unknown key `{path}`; {hint}"));
+        }
+    }
+}
+
+fn read_build(mut section: Section<'_>, mistakes: &mut Mistakes<'_>) -> Build {
+    let build = Build {
+        command: section.take("command", mistakes, not_empty),
+        component: section.take("component", mistakes, |value| {
+            not_empty(value).map(PathBuf::from)
+        }),
+    };
+    section.finish(mistakes);
+    build
+}
+
+fn read_vars(section: Section<'_>, mistakes: &mut Mistakes<'_>) -> BTreeMap<String, String> {
+    let mut vars = BTreeMap::new();
+    for (key, value) in section.table {
+        let name = key.get_ref().to_string();
+        if let Err(message) = check_var_name(&name) {
+            mistakes.add(key.span().start, message);
+        }
+        let offset = value.span().start;
+        match string(value.into_inner()) {
+            Ok(text) if text.contains('\0') => {
+                mistakes.add(offset, format!("`vars.{name}`: holds a zero byte"));
+            }
+            Ok(text) => {
+                vars.insert(name, text);
+            }
+            Err(message) => mistakes.add(offset, format!("`vars.{name}`: {message}")),
+        }
+    }
+    vars
+}
+
+fn check_var_name(name: &str) -> Result<(), String> {
+    let word = |c: char| c.is_ascii_alphanumeric() || c == '_';
+    if name.chars().all(word) && name.starts_with(|c: char| !c.is_ascii_digit()) {
+        return Ok(());
+    }
+    Err(format!(
+        "`vars.{name}`: a variable's name has letters, digits and `_`, no digit first"
+    ))
+}
+
+fn read_limits(mut section: Section<'_>, mistakes: &mut Mistakes<'_>) -> Limits {
+    const HOUR_MS: u64 = 60 * 60 * 1000;
+    let default = Limits::default();
+    let mut take = |key, default, range| {
+        section
+            .take(key, mistakes, |value| integer(value, range))
+            .unwrap_or(default)
+    };
+    let limits = Limits {
+        memory_mib: take("memory_mib", default.memory_mib, 1..=4_096),
+        cpu_ms: take("cpu_ms", default.cpu_ms, 1..=HOUR_MS),
+        idle_ms: take("idle_ms", default.idle_ms, 1..=24 * HOUR_MS),
+        mailbox_events: take("mailbox_events", default.mailbox_events, 1..=1_000_000),
+        concurrent_events: take("concurrent_events", default.concurrent_events, 1..=10_000),
+        request_body_bytes: take(
+            "request_body_bytes",
+            default.request_body_bytes,
+            0..=i64::MAX as u64,
+        ),
+        database_mib: take("database_mib", default.database_mib, 1..=1_048_576),
+    };
+    section.finish(mistakes);
+    limits
+}
+
+fn read_serve(mut section: Section<'_>, mistakes: &mut Mistakes<'_>) -> Serve {
+    let default = Serve::default();
+    let serve = Serve {
+        listen: section
+            .take("listen", mistakes, |value| listen_address(&string(value)?))
+            .unwrap_or(default.listen),
+        data: section
+            .take("data", mistakes, |value| {
+                not_empty(value).map(PathBuf::from)
+            })
+            .unwrap_or(default.data),
+    };
+    section.finish(mistakes);
+    serve
+}
+
+fn string(value: DeValue<'_>) -> Result<String, String> {
+    match value {
+        DeValue::String(text) => Ok(text.into_owned()),
+        other => Err(wrong_type("a string", &other)),
+    }
+}
+
+fn not_empty(value: DeValue<'_>) -> Result<String, String> {
+    match string(value)? {
+        text if text.trim().is_empty() => Err("is empty".to_owned()),
+        text => Ok(text),
+    }
+}
+
+fn integer(value: DeValue<'_>, range: RangeInclusive<u64>) -> Result<u64, String> {
+    let DeValue::Integer(written) = &value else {
+        return Err(wrong_type("a whole number", &value));
+    };
+    u64::from_str_radix(written.as_str(), written.radix())
+        .ok()
+        .filter(|number| range.contains(number))
+        .ok_or_else(|| {
+            let (low, high) = range.into_inner();
+            format!("{written} is not within {low} and {high}")
+        })
+}
+
+fn wrong_type(wanted: &str, found: &DeValue<'_>) -> String {
+    format!("expected {wanted}, found {}", found.type_str())
+}
+
+fn nearest<'k>(key: &str, known: &[&'k str]) -> Option<&'k str> {
+    known
+        .iter()
+        .map(|candidate| (strsim::jaro_winkler(key, candidate), *candidate))
+        .filter(|(likeness, _)| *likeness > 0.8)
+        .max_by(|a, b| a.0.total_cmp(&b.0))
+        .map(|(_, candidate)| candidate)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn mistakes(text: &str) -> Vec<String> {
+        let found = Manifest::parse(text, None).expect_err("the text has mistakes");
+        found.iter().map(Mistake::to_string).collect()
+    }
+
+    #[test]
+    fn a_name_is_enough() {
+        let manifest = Manifest::parse("name = \"counter\"", None).unwrap();
+        assert_eq!(manifest, Manifest::named("counter"));
+    }
+
+    #[test]
+    fn the_package_name_stands_in_for_a_missing_name() {
+        let manifest = Manifest::parse("", Some("counter")).unwrap();
+        assert_eq!(manifest, Manifest::named("counter"));
+        assert_eq!(
+            mistakes(""),
+            ["1:1: `name` is missing; write `name = \"my-app\"`"]
+        );
+    }
+
+    #[test]
+    fn every_key_is_read() {
+        let text = r#"
+            name = "chat"
+            build = { command = "make", component = "out/chat.wasm" }
+            vars.GREETING = "hello"
+            [limits]
+            memory_mib = 64
+            cpu_ms = 1_000
+            idle_ms = 200
+            mailbox_events = 8
+            concurrent_events = 1
+            request_body_bytes = 0x10
+            database_mib = 1
+            [serve]
+            listen = "[::1]:80"
+            data = "/srv/chat"
+        "#;
+        let manifest = Manifest::parse(text, None).unwrap();
+        let expected = Manifest {
+            name: "chat".into(),
+            build: Build {
+                command: Some("make".into()),
+                component: Some("out/chat.wasm".into()),
+            },
+            vars: BTreeMap::from([("GREETING".into(), "hello".into())]),
+            limits: Limits {
+                memory_mib: 64,
+                cpu_ms: 1_000,
+                idle_ms: 200,
+                mailbox_events: 8,
+                concurrent_events: 1,
+                request_body_bytes: 16,
+                database_mib: 1,
+            },
+            serve: Serve {
+                listen: "[::1]:80".parse().unwrap(),
+                data: "/srv/chat".into(),
+            },
+        };
+        assert_eq!(manifest, expected);
+    }
+
+    #[test]
+    fn an_unknown_key_is_refused_with_its_place() {
+        assert_eq!(
+            mistakes("name = \"a\"\n[limits]\n  memory = 3\n"),
+            ["3:3: unknown key `limits.memory`; did you mean `memory_mib`?"]
+        );
+        assert_eq!(
+            mistakes("name = \"a\"\ncolour = 1\n"),
+            ["2:1: unknown key `colour`; known here: name, build, vars, limits, serve"]
+        );
+    }
+
+    #[test]
+    fn all_mistakes_are_reported_at_once_in_order() {
+        let text = "name = \"My App\"\n\
+            speed = 1\n\
+            vars = { \"A B\" = \"x\", N = 1 }\n\
+            [limits]\n\
+            memory_mib = \"128\"\n\
+            cpu_ms = -1\n\
+            [serve]\n\
+            listen = \"nowhere\"\n";
+        assert_eq!(
+            mistakes(text),
+            [
+                "1:8: `name`: the name \"My App\" holds 'M'; use lower-case letters, digits and `-`, a letter first, at most 63",
+                "2:1: unknown key `speed`; known here: name, build, vars, limits, serve",
+                "3:10: `vars.A B`: a variable's name has letters, digits and `_`, no digit first",
+                "3:27: `vars.N`: expected a string, found integer",
+                "5:14: `limits.memory_mib`: expected a whole number, found string",
+                "6:10: `limits.cpu_ms`: -1 is not within 1 and 3600000",
+                "8:10: `serve.listen`: \"nowhere\" is no address; write `127.0.0.1:8787`, `0.0.0.0:80`, `[::]:80` or a port",
+            ]
+        );
+    }
+
+    #[test]
+    fn broken_syntax_does_not_hide_other_mistakes() {
+        let found = mistakes("name = \"a\nsize = 1\n");
+        assert!(found[0].starts_with("1:"), "{found:?}");
+        assert!(
+            found.iter().any(|m| m.starts_with("2:1: unknown key")),
+            "{found:?}"
+        );
+    }
+
+    #[test]
+    fn names_of_packages_and_files_become_app_names() {
+        assert_eq!(name_from("My_App2").as_deref(), Some("my-app2"));
+        assert_eq!(name_from("9lives-").as_deref(), Some("lives"));
+        assert_eq!(name_from("---"), None);
+    }
+
+    #[test]
+    fn a_port_alone_means_this_machine() {
+        assert_eq!(listen_address("80").unwrap().to_string(), "127.0.0.1:80");
+        assert_eq!(
+            listen_address("localhost:80").unwrap().to_string(),
+            "127.0.0.1:80"
+        );
+        assert_eq!(
+            listen_address("0.0.0.0:80").unwrap().to_string(),
+            "0.0.0.0:80"
+        );
+        assert!(listen_address("99999").is_err());
+    }
+}

@@ -1,0 +1,183 @@
+//! What an author's class implements and is given: [`DurableObject`], [`State`],
+//! [`Env`].
+
+use std::fmt;
+use std::future::Future;
+use std::rc::Rc;
+
+use crate::bindings::dormouse::object::types as wit;
+use crate::http::{Request, Response};
+use crate::sql::Sql;
+use crate::{Context, Result};
+
+/// A class of durable objects.
+///
+/// One value of the type is one object: the host makes it with [`new`] when
+/// the first event arrives, hands it every event after that, and drops it when
+/// it sleeps. What must last belongs into [`State::sql`].
+///
+/// Events interleave at `.await` and nowhere else, so handlers take `&self`;
+/// fields that change are [`Cell`] or [`RefCell`]. A `RefCell` borrowed across an
+/// `.await` panics as soon as another event borrows it, too; clippy finds that
+/// with `#![deny(clippy::await_holding_refcell_ref)]`.
+///
+/// ```no_run
+/// use dormouse_sdk::prelude::*;
+/// use std::cell::Cell;
+///
+/// struct Visits {
+///     since_awake: Cell<u64>,
+/// }
+///
+/// #[durable_object]
+/// impl DurableObject for Visits {
+///     async fn new(_state: State, _env: Env) -> Result<Self> {
+///         Ok(Self { since_awake: Cell::new(0) })
+///     }
+///
+///     async fn fetch(&self, _request: Request) -> Result<Response> {
+///         self.since_awake.set(self.since_awake.get() + 1);
+///         Ok(Response::text(format!("{}\n", self.since_awake.get())))
+///     }
+/// }
+/// # fn main() {}
+/// ```
+///
+/// [`new`]: Self::new
+/// [`Cell`]: std::cell::Cell
+/// [`RefCell`]: std::cell::RefCell
+#[allow(
+    async_fn_in_trait,
+    reason = "a component has one thread; no future is ever sent"
+)]
+pub trait DurableObject: Sized + 'static {
+    /// Makes the object; no event reaches it before this returns. The place to
+    /// create tables and to read what the handlers keep in memory.
+    ///
+    /// An error fails the event that woke the object; the next event tries again.
+    async fn new(state: State, env: Env) -> Result<Self>;
+
+    /// Answers one HTTP request.
+    ///
+    /// An error is logged and answered with status 500; what was written before
+    /// it stays written (see [`Sql::transaction`]). A panic undoes the writes
+    /// since the last `.await` and restarts the object.
+    async fn fetch(&self, request: Request) -> Result<Response> {
+        let _ = request;
+        Ok(Response::not_found())
+    }
+}
+
+/// What an object is and has: its id, its database, its background work.
+///
+/// Cheap to clone; every clone is the same object's.
+#[derive(Clone, Debug)]
+pub struct State {
+    id: Rc<ObjectId>,
+}
+
+impl State {
+    pub(crate) fn new(id: ObjectId) -> Self {
+        Self { id: Rc::new(id) }
+    }
+
+    /// Which object this is.
+    pub fn id(&self) -> &ObjectId {
+        &self.id
+    }
+
+    /// The object's own database.
+    pub fn sql(&self) -> Sql {
+        Sql::new()
+    }
+
+    /// Goes on with `work` after the event has been answered, and keeps the
+    /// object awake until it ends. An error is logged.
+    ///
+    /// ```no_run
+    /// # use dormouse_sdk::prelude::*;
+    /// # use std::time::Duration;
+    /// # fn handler(state: &State) {
+    /// let sql = state.sql();
+    /// state.wait_until(async move {
+    ///     sleep(Duration::from_secs(5)).await;
+    ///     sql.exec("DELETE FROM typing", ())?;
+    ///     Ok(())
+    /// });
+    /// # }
+    /// ```
+    pub fn wait_until(&self, work: impl Future<Output = Result<()>> + 'static) {
+        run_in_background(work);
+    }
+}
+
+/// Starts `work` beside the event at hand; an error ends in the log.
+pub(crate) fn run_in_background(work: impl Future<Output = Result<()>> + 'static) {
+    wit_bindgen::spawn_local(async {
+        if let Err(error) = work.await {
+            log::error!("background work failed: {error:#}");
+        }
+    });
+}
+
+/// The identity of an object.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub struct ObjectId {
+    hex: String,
+    name: Option<String>,
+}
+
+impl ObjectId {
+    /// The id as 64 lower-case hexadecimal digits, unique on the host.
+    pub fn hex(&self) -> &str {
+        &self.hex
+    }
+
+    /// The name that the id was made from; `None` for an id that was not made
+    /// from a name, or whose name is longer than 1,024 bytes.
+    pub fn name(&self) -> Option<&str> {
+        self.name.as_deref()
+    }
+}
+
+impl fmt::Display for ObjectId {
+    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
+        out.write_str(&self.hex)
+    }
+}
+
+impl From<wit::ObjectId> for ObjectId {
+    fn from(id: wit::ObjectId) -> Self {
+        Self {
+            hex: id.hex,
+            name: id.name,
+        }
+    }
+}
+
+/// What the manifest gives to the app's objects.
+#[derive(Clone, Debug)]
+pub struct Env {
+    _later: (),
+}
+
+impl Env {
+    pub(crate) fn new() -> Self {
+        Self { _later: () }
+    }
+
+    /// The value of a variable in the manifest's `[vars]`.
+    ///
+    /// ```no_run
+    /// # use dormouse_sdk::prelude::*;
+    /// # fn handler(env: &Env) -> Result<()> {
+    /// let greeting = env.var("GREETING")?;
+    /// # Ok(())
+    /// # }
+    /// ```
+    pub fn var(&self, name: &str) -> Result<String> {
+        std::env::var(name).with_context(|| {
+            format!("variable `{name}` cannot be read; add it to `[vars]` in dormouse.toml")
+        })
+    }
+}
