@@ -7,14 +7,16 @@
 //! Precedence, wherever a value can be given twice: flag, then environment
 //! (`DORMOUSE_*`), then `dormouse.toml`, then the default.
 
+mod reader;
+
 use std::collections::BTreeMap;
-use std::fmt;
 use std::net::{Ipv4Addr, SocketAddr};
-use std::ops::RangeInclusive;
 use std::path::{Path, PathBuf};
 
-use toml::Spanned;
-use toml::de::{DeTable, DeValue};
+use toml::de::DeTable;
+
+pub use reader::Mistake;
+use reader::{Mistakes, Section, integer, not_empty, string};
 
 pub const FILE_NAME: &str = "dormouse.toml";
 
@@ -95,7 +97,7 @@ impl Manifest {
         for error in errors {
             mistakes.add(error.span().map_or(0, |span| span.start), error.message());
         }
-        let syntax_is_sound = mistakes.found.is_empty();
+        let syntax_is_sound = mistakes.is_empty();
 
         let mut root = Section::new("", document.into_inner());
         let name = root.take("name", &mut mistakes, |value| {
@@ -208,19 +210,6 @@ pub enum Error {
     },
 }
 
-#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub struct Mistake {
-    pub line: usize,
-    pub column: usize,
-    pub message: String,
-}
-
-impl fmt::Display for Mistake {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{}:{}: {}", self.line, self.column, self.message)
-    }
-}
-
 fn list_mistakes(path: &Path, mistakes: &[Mistake]) -> String {
     let path = path.display();
     let head = match mistakes.len() {
@@ -230,110 +219,6 @@ fn list_mistakes(path: &Path, mistakes: &[Mistake]) -> String {
     mistakes
         .iter()
         .fold(head, |text, mistake| format!("{text}\n  {path}:{mistake}"))
-}
-
-struct Mistakes<'t> {
-    text: &'t str,
-    found: Vec<Mistake>,
-}
-
-impl<'t> Mistakes<'t> {
-    fn new(text: &'t str) -> Self {
-        Mistakes {
-            text,
-            found: Vec::new(),
-        }
-    }
-
-    fn add(&mut self, offset: usize, message: impl Into<String>) {
-        let before = self.text.get(..offset).unwrap_or(self.text);
-        let line_start = before.rfind('\n').map_or(0, |newline| newline + 1);
-        self.found.push(Mistake {
-            line: before.matches('\n').count() + 1,
-            column: before[line_start..].chars().count() + 1,
-            message: message.into(),
-        });
-    }
-
-    fn none_or_all(mut self) -> Result<(), Vec<Mistake>> {
-        self.found.sort();
-        self.found.dedup();
-        if self.found.is_empty() {
-            Ok(())
-        } else {
-            Err(self.found)
-        }
-    }
-}
-
-/// A table whose keys are taken one by one; what is left over is unknown.
-struct Section<'i> {
-    name: &'static str,
-    table: DeTable<'i>,
-    known: Vec<&'static str>,
-    written: Vec<&'static str>,
-}
-
-impl<'i> Section<'i> {
-    fn new(name: &'static str, table: DeTable<'i>) -> Self {
-        Section {
-            name,
-            table,
-            known: Vec::new(),
-            written: Vec::new(),
-        }
-    }
-
-    fn remove(&mut self, key: &'static str) -> Option<Spanned<DeValue<'i>>> {
-        self.known.push(key);
-        let value = self.table.remove(key)?;
-        self.written.push(key);
-        Some(value)
-    }
-
-    fn was_written(&self, key: &str) -> bool {
-        self.written.contains(&key)
-    }
-
-    /// The value of a key; `None` if it is absent or `read` found a mistake.
-    fn take<T>(
-        &mut self,
-        key: &'static str,
-        mistakes: &mut Mistakes<'_>,
-        read: impl FnOnce(DeValue<'i>) -> Result<T, String>,
-    ) -> Option<T> {
-        let value = self.remove(key)?;
-        let offset = value.span().start;
-        read(value.into_inner())
-            .map_err(|message| mistakes.add(offset, format!("`{}`: {message}", self.path(key))))
-            .ok()
-    }
-
-    fn section(&mut self, key: &'static str, mistakes: &mut Mistakes<'_>) -> Section<'i> {
-        let table = self.take(key, mistakes, |value| match value {
-            DeValue::Table(table) => Ok(table),
-            other => Err(wrong_type("a table", &other)),
-        });
-        Section::new(key, table.unwrap_or_default())
-    }
-
-    fn path(&self, key: &str) -> String {
-        match self.name {
-            "" => key.to_owned(),
-            name => format!("{name}.{key}"),
-        }
-    }
-
-    fn finish(self, mistakes: &mut Mistakes<'_>) {
-        for key in self.table.keys() {
-            let path = self.path(key.get_ref());
-            let hint = match nearest(key.get_ref(), &self.known) {
-                Some(near) => format!("did you mean `{near}`?"),
-                None => format!("known here: {}", self.known.join(", ")),
-            };
-            mistakes.add(key.span().start, format!("unknown key `{path}`; {hint}"));
-        }
-    }
 }
 
 fn read_build(mut section: Section<'_>, mistakes: &mut Mistakes<'_>) -> Build {
@@ -417,46 +302,6 @@ fn read_serve(mut section: Section<'_>, mistakes: &mut Mistakes<'_>) -> Serve {
     };
     section.finish(mistakes);
     serve
-}
-
-fn string(value: DeValue<'_>) -> Result<String, String> {
-    match value {
-        DeValue::String(text) => Ok(text.into_owned()),
-        other => Err(wrong_type("a string", &other)),
-    }
-}
-
-fn not_empty(value: DeValue<'_>) -> Result<String, String> {
-    match string(value)? {
-        text if text.trim().is_empty() => Err("is empty".to_owned()),
-        text => Ok(text),
-    }
-}
-
-fn integer(value: DeValue<'_>, range: RangeInclusive<u64>) -> Result<u64, String> {
-    let DeValue::Integer(written) = &value else {
-        return Err(wrong_type("a whole number", &value));
-    };
-    u64::from_str_radix(written.as_str(), written.radix())
-        .ok()
-        .filter(|number| range.contains(number))
-        .ok_or_else(|| {
-            let (low, high) = range.into_inner();
-            format!("{written} is not within {low} and {high}")
-        })
-}
-
-fn wrong_type(wanted: &str, found: &DeValue<'_>) -> String {
-    format!("expected {wanted}, found {}", found.type_str())
-}
-
-fn nearest<'k>(key: &str, known: &[&'k str]) -> Option<&'k str> {
-    known
-        .iter()
-        .map(|candidate| (strsim::jaro_winkler(key, candidate), *candidate))
-        .filter(|(likeness, _)| *likeness > 0.8)
-        .max_by(|a, b| a.0.total_cmp(&b.0))
-        .map(|(_, candidate)| candidate)
 }
 
 #[cfg(test)]

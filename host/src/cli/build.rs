@@ -13,7 +13,7 @@ use crate::host::{self, Report};
 pub(super) async fn run(args: &args::Build) -> anyhow::Result<()> {
     let project = Project::open(&args.dir)?;
     let component = component(&project).await?;
-    let report = host::inspect(&component)?;
+    let report = host::inspect(&component).await?;
     show(&project, &component, &report);
     Ok(())
 }

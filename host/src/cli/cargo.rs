@@ -231,9 +231,7 @@ async fn has_target(root: &Path) -> anyhow::Result<bool> {
         .await
         .with_context(|| format!("cannot run `rustc`; {GET_RUST}"))?;
     if !output.status.success() {
-        bail!(
-            "this Rust does not know {TARGET}; Rust 1.82 or later does: `rustup update`, or {GET_RUST}"
-        );
+        bail!("this Rust does not know {TARGET}; run `rustup update`, or {GET_RUST}");
     }
     let folder = String::from_utf8_lossy(&output.stdout);
     Ok(Path::new(folder.trim_end()).is_dir())

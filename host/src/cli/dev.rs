@@ -6,13 +6,14 @@
 use std::path::PathBuf;
 use std::time::Instant;
 
-use anyhow::bail;
+use anyhow::Context as _;
+use sha2::{Digest as _, Sha256};
 
 use super::project::{Project, Source};
 use super::stop::{self, Stop};
 use super::watch::Watch;
-use super::{args, build, cargo, inspect, logging, serve, terminal};
-use crate::host::{self, App, Host, Report};
+use super::{args, build, cargo, logging, serve, terminal};
+use crate::host::{App, Host};
 use crate::manifest::Manifest;
 
 /// How many ports after the wanted one are tried when it is taken.
@@ -51,15 +52,18 @@ struct Session {
 struct Running {
     host: Host,
     manifest: Manifest,
-    digest: String,
+    digest: Digest,
 }
 
-/// What a build made, looked at and found fit to run.
+/// What a build made.
 struct Built {
     project: Project,
     app: App,
-    report: Report,
+    digest: Digest,
 }
+
+/// SHA-256 of a component, to tell whether it is another one.
+type Digest = [u8; 32];
 
 impl Session {
     fn new(door: args::Door, project: &Project) -> anyhow::Result<Session> {
@@ -91,33 +95,41 @@ impl Session {
         }
     }
 
-    /// Builds and puts the result to work; fails only if the host cannot start.
+    /// Builds and puts the result to work; fails only if the wanted port is taken.
     async fn refresh(&mut self) -> anyhow::Result<()> {
         let built = self.build().await;
         self.follow_sources(built.as_ref().ok()).await;
-        match built {
-            Ok(built) => match &mut self.running {
-                Some(running) => running.swap(built).await,
-                None => self.running = Some(start(&self.door, built).await?),
-            },
+        let done = match (built, &mut self.running) {
+            (Err(error), _) => Err(error),
+            (Ok(built), Some(running)) => running.swap(built).await,
+            (Ok(built), None) => start(&self.door, built).await.map(|running| {
+                self.running = Some(running);
+            }),
+        };
+        match done {
+            Err(error) if serve::is_taken(&error) => Err(error),
             Err(error) => {
-                terminal::error(&error);
-                let lasting = if self.running.is_some() {
-                    "the code from before is still served"
-                } else {
-                    "nothing is served yet"
-                };
-                terminal::status("Waiting", format_args!("for a change; {lasting}"));
+                self.wait_after(&error);
+                Ok(())
             }
+            Ok(()) => Ok(()),
         }
-        Ok(())
+    }
+
+    fn wait_after(&self, error: &anyhow::Error) {
+        terminal::error(error);
+        let meanwhile = match self.running {
+            Some(_) => "the code from before is still served",
+            None => "nothing is served yet",
+        };
+        terminal::status("Waiting", format_args!("for a change; {meanwhile}"));
     }
 
     async fn build(&self) -> anyhow::Result<Built> {
         let project = Project::open(&self.root)?;
         let component = build::component(&project).await?;
-        let report = host::inspect(&component)?;
-        check(&report)?;
+        let wasm = std::fs::read(&component)
+            .with_context(|| format!("cannot read {}", component.display()))?;
         let app = App {
             manifest: project.manifest.clone(),
             component,
@@ -125,7 +137,7 @@ impl Session {
         Ok(Built {
             project,
             app,
-            report,
+            digest: Sha256::digest(wasm).into(),
         })
     }
 
@@ -159,42 +171,27 @@ impl Session {
 }
 
 impl Running {
-    async fn swap(&mut self, built: Built) {
-        if built.app.manifest.serve != self.manifest.serve {
-            terminal::warning(
-                "[serve] in dormouse.toml has changed; restart `dormouse dev` to use it",
-            );
-        }
-        if built.report.digest == self.digest && built.app.manifest == self.manifest {
+    async fn swap(&mut self, built: Built) -> anyhow::Result<()> {
+        let manifest = built.app.manifest.clone();
+        if built.digest == self.digest && manifest == self.manifest {
             terminal::status("Unchanged", "the component is the same as before");
-            return;
+            return Ok(());
         }
         let classes = self.host.classes();
-        let manifest = built.app.manifest.clone();
         let begun = Instant::now();
-        match self.host.deploy(built.app).await {
-            Ok(_) => {
-                terminal::status(
-                    "Swapped",
-                    format_args!(
-                        "in {} ms; objects keep their state",
-                        begun.elapsed().as_millis()
-                    ),
-                );
-                self.manifest = manifest;
-                self.digest = built.report.digest;
-            }
-            Err(error) => {
-                terminal::error(&error);
-                terminal::status(
-                    "Waiting",
-                    "for a change; the code from before is still served",
-                );
-            }
+        self.host.deploy(built.app).await?;
+        let ms = begun.elapsed().as_millis();
+        terminal::status("Swapped", format_args!("in {ms} ms; state is kept"));
+        if manifest.serve != self.manifest.serve {
+            let text = "[serve] in dormouse.toml has changed; restart to use it";
+            terminal::warning(text);
         }
+        self.manifest = manifest;
+        self.digest = built.digest;
         if self.host.classes() != classes {
             serve::announce(&self.manifest, &self.host);
         }
+        Ok(())
     }
 }
 
@@ -233,28 +230,6 @@ async fn start(door: &args::Door, built: Built) -> anyhow::Result<Running> {
     Ok(Running {
         host,
         manifest: built.app.manifest,
-        digest: built.report.digest,
+        digest: built.digest,
     })
-}
-
-/// Refuses, before anything starts, what no host would run.
-fn check(report: &Report) -> anyhow::Result<()> {
-    let unknown: Vec<String> = report
-        .imports
-        .iter()
-        .filter(|import| !import.known)
-        .map(inspect::full_name)
-        .collect();
-    if !unknown.is_empty() {
-        bail!(
-            "the component imports what this host does not have: {}",
-            unknown.join(", ")
-        );
-    }
-    if report.classes.is_empty() {
-        bail!(
-            "the component has no classes; put `#[durable_object]` on an `impl DurableObject for ...`"
-        );
-    }
-    Ok(())
 }

@@ -8,8 +8,8 @@ use anyhow::Context as _;
 use super::{args, terminal};
 use crate::host::{self, Interface, Report};
 
-pub(super) fn run(args: &args::Inspect) -> anyhow::Result<()> {
-    let report = host::inspect(&args.file)?;
+pub(super) async fn run(args: &args::Inspect) -> anyhow::Result<()> {
+    let report = host::inspect(&args.file).await?;
     if args.json {
         let json = serde_json::to_string_pretty(&report).context("cannot write JSON")?;
         terminal::print(format_args!("{json}\n"));
@@ -30,17 +30,11 @@ fn page(file: &Path, report: &Report) -> String {
         .iter()
         .map(|class| class.name.as_str())
         .collect();
-    let producers: Vec<String> = report
-        .producers
-        .iter()
-        .map(|(name, version)| format!("{name} {version}"))
-        .collect();
     line("component", &file.display().to_string());
     line("size", &terminal::bytes(report.bytes));
     line("digest", &report.digest);
     line("contract", report.contract.as_deref().unwrap_or("none"));
     line("classes", &or_none(&classes.join(", ")));
-    line("made with", &or_none(&producers.join(", ")));
     list(&mut page, "imports", &report.imports);
     list(&mut page, "exports", &report.exports);
     page
@@ -57,15 +51,7 @@ fn list(page: &mut String, head: &str, interfaces: &[Interface]) {
         } else {
             "  (unknown to this host)"
         };
-        let _ = writeln!(page, "  {}{note}", full_name(interface));
-    }
-}
-
-/// `wasi:cli/stdout@0.2.6`, or the bare name of what has no version.
-pub(super) fn full_name(interface: &Interface) -> String {
-    match &interface.version {
-        Some(version) => format!("{}@{version}", interface.name),
-        None => interface.name.clone(),
+        let _ = writeln!(page, "  {interface}{note}");
     }
 }
 

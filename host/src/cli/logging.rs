@@ -19,6 +19,8 @@ use tracing_subscriber::registry::LookupSpan;
 use super::args::{self, LogFormat};
 
 const GUEST: &str = "guest";
+/// A guest's own facts, already written as `a=1 b=two`.
+const GUEST_FIELDS: &str = "fields";
 const DIM: Style = Style::new().dimmed();
 const BOLD: Style = Style::new().bold();
 
@@ -73,7 +75,10 @@ where
         )?;
         write!(writer, "{bold}{source}{bold:#}: {}", record.message)?;
         for (name, value) in &record.fields {
-            write!(writer, "  {dim}{name}={value}{dim:#}")?;
+            match *name {
+                GUEST_FIELDS => write!(writer, "  {dim}{value}{dim:#}")?,
+                name => write!(writer, "  {dim}{name}={value}{dim:#}")?,
+            }
         }
         writeln!(writer)
     }

@@ -38,7 +38,7 @@ pub async fn run(cli: Cli) -> ExitCode {
         Command::Build(args) => build::run(&args).await,
         Command::Dev(args) => dev::run(args).await,
         Command::Serve(args) => serve::run(args).await,
-        Command::Inspect(args) => inspect::run(&args),
+        Command::Inspect(args) => inspect::run(&args).await,
     };
     match done {
         Ok(()) => ExitCode::SUCCESS,
