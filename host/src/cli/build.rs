@@ -73,7 +73,7 @@ fn show(project: &Project, component: &std::path::Path, report: &Report) {
     let names: Vec<&str> = report
         .classes
         .iter()
-        .map(|class| class.name.as_str())
+        .map(|class| &*class.name)
         .collect();
     let names = if names.is_empty() {
         "none".to_owned()

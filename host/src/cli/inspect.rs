@@ -28,7 +28,7 @@ fn page(file: &Path, report: &Report) -> String {
     let classes: Vec<&str> = report
         .classes
         .iter()
-        .map(|class| class.name.as_str())
+        .map(|class| &*class.name)
         .collect();
     line("component", &file.display().to_string());
     line("size", &terminal::bytes(report.bytes));

@@ -1,7 +1,6 @@
 //! Serve: a built component, until a signal ends it.
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
-use std::time::Duration;
 
 use super::project::Project;
 use super::stop::{self, Stop};
@@ -34,7 +33,6 @@ pub(super) fn settings(door: &args::Door, project: &Project) -> Settings {
     Settings {
         listen: door.listen(&project.manifest),
         data: door.data(&project.manifest, &project.root),
-        idle: Duration::from_millis(project.manifest.limits.idle_ms),
     }
 }
 

@@ -39,8 +39,10 @@ pub(super) async fn shut_down(host: Host, within: Duration) {
         "Stopping",
         "requests at work may finish; Ctrl-C again ends them",
     );
-    host.shutdown(within).await;
-    terminal::status("Stopped", "state is kept");
+    match host.shutdown(within).await {
+        Ok(()) => terminal::status("Stopped", "state is kept"),
+        Err(error) => terminal::error(&error.context("stopping did not go cleanly")),
+    }
 }
 
 #[cfg(unix)]

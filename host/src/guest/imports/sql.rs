@@ -12,10 +12,12 @@ use crate::guest::context::Context;
 
 /// A guest's handle on an open result.
 #[derive(Debug)]
+#[allow(unreachable_pub)] // the bindings re-export it
 pub struct Cursor(storage::CursorId);
 
 /// A guest's handle on a savepoint; `None` once it is ended.
 #[derive(Debug)]
+#[allow(unreachable_pub)] // the bindings re-export it
 pub struct Savepoint(storage::SavepointId);
 
 impl Host for Context {
