@@ -43,7 +43,7 @@ impl Class {
     /// accident of linking, so that is refused.
     fn all() -> Vec<&'static Self> {
         let mut classes: Vec<_> = inventory::iter::<Self>.into_iter().collect();
-        classes.sort_by_key(|class| class.name);
+        classes.sort_unstable_by_key(|class| class.name);
         for pair in classes.windows(2) {
             assert_ne!(
                 pair[0].name, pair[1].name,
@@ -123,5 +123,121 @@ async fn fetch(request: wit::Request) -> Result<wit::Response> {
 fn failure(error: Error) -> wit::Failure {
     wit::Failure {
         message: format!("{error:#}"),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::pin::pin;
+    use std::task::{self, Poll, Waker};
+
+    use super::exports::Guest as _;
+    use super::*;
+    use crate::http::StatusCode;
+    use crate::prelude::*;
+
+    struct Plain;
+
+    #[durable_object]
+    impl DurableObject for Plain {
+        async fn new(_state: State, _env: Env) -> Result<Self> {
+            Ok(Self)
+        }
+    }
+
+    struct Named(String);
+
+    #[durable_object(name = "Other_1")]
+    impl DurableObject for Named {
+        async fn new(state: State, env: Env) -> Result<Self> {
+            let name = state.id().name().context("no name")?;
+            ensure!(name != "bad", "told to fail");
+            ensure!(
+                name != "var" || env.var("DORMOUSE_NOT_SET").is_ok(),
+                "no variable"
+            );
+            Ok(Self(name.to_owned()))
+        }
+
+        async fn fetch(&self, request: Request) -> Result<Response> {
+            ensure!(request.path() != "/fail", "told to fail");
+            Ok(Response::text(self.0.as_str()))
+        }
+    }
+
+    /// Nothing here waits.
+    fn now<T>(work: impl Future<Output = T>) -> T {
+        match pin!(work).poll(&mut task::Context::from_waker(Waker::noop())) {
+            Poll::Ready(value) => value,
+            Poll::Pending => panic!("it waits"),
+        }
+    }
+
+    fn construct_now(class: &str, name: &str) -> Result<(), String> {
+        let id = wit::ObjectId {
+            hex: "ab".repeat(32),
+            name: Some(name.to_owned()),
+        };
+        now(construct(class, id)).map_err(|error| failure(error).message)
+    }
+
+    fn fetch_now(url: &str) -> Result<(u16, wit::Body), String> {
+        let request = wit::Request {
+            method: "GET".to_owned(),
+            url: url.to_owned(),
+            headers: Vec::new(),
+            body: wit::Body::None,
+        };
+        let answer = now(Component::fetch(request)).map_err(|failure| failure.message)?;
+        Ok((answer.status, answer.body))
+    }
+
+    #[test]
+    fn classes_register_themselves() {
+        let names: Vec<_> = Component::classes()
+            .into_iter()
+            .map(|class| class.name)
+            .collect();
+        assert_eq!(names, ["Other_1", "Plain"]);
+    }
+
+    #[test]
+    fn an_object_answers_after_it_was_made() {
+        construct_now("Other_1", "ada").unwrap();
+        let (status, body) = fetch_now("http://a.test/").unwrap();
+        assert_eq!(status, 200);
+        assert!(matches!(body, wit::Body::Bytes(text) if text == b"ada"));
+        assert_eq!(fetch_now("http://a.test/fail").unwrap_err(), "told to fail");
+        assert_eq!(
+            construct_now("Plain", "ada").unwrap_err(),
+            "this instance is an object already"
+        );
+    }
+
+    #[test]
+    fn an_object_that_could_not_be_made_may_be_tried_again() {
+        let unknown = construct_now("Othr", "ada").unwrap_err();
+        assert_eq!(
+            unknown,
+            "this component has no class `Othr`; it has [\"Other_1\", \"Plain\"]"
+        );
+        assert_eq!(construct_now("Other_1", "bad").unwrap_err(), "told to fail");
+        assert_eq!(construct_now("Other_1", "var").unwrap_err(), "no variable");
+        construct_now("Other_1", "good").unwrap();
+    }
+
+    #[test]
+    fn a_class_without_fetch_answers_not_found() {
+        construct_now("Plain", "ada").unwrap();
+        let (status, _) = fetch_now("http://a.test/").unwrap();
+        assert_eq!(status, StatusCode::NOT_FOUND.as_u16());
+    }
+
+    #[test]
+    fn a_failure_tells_the_whole_chain() {
+        let error = Error::msg("the cause")
+            .context("the middle")
+            .context("the effect");
+        assert_eq!(failure(error).message, "the effect: the middle: the cause");
     }
 }

@@ -115,7 +115,7 @@ impl State {
 pub(crate) fn run_in_background(work: impl Future<Output = Result<()>> + 'static) {
     wit_bindgen::spawn_local(async {
         if let Err(error) = work.await {
-            log::error!("background work failed: {error:#}");
+            log::error!(target: "dormouse_sdk", "background work failed: {error:#}");
         }
     });
 }

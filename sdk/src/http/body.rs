@@ -74,7 +74,12 @@ impl Body {
             let outcome = producer.await;
             // Nobody waits for the end when the reader is gone.
             let _ = end.write(outcome.as_ref().copied().map_err(failure)).await;
-            outcome.context("a streamed body was cut short")
+            match outcome {
+                Err(error) if reader_is_gone(&error) => log::debug!("{error}"),
+                Err(error) => return Err(error.context("a streamed body was cut short")),
+                Ok(()) => {}
+            }
+            Ok(())
         });
         body
     }
@@ -205,6 +210,11 @@ async fn next_chunk(stream: &mut StreamReader<u8>) -> Option<Vec<u8>> {
     }
 }
 
+/// A client that goes away is its own business, not a failure.
+fn reader_is_gone(error: &Error) -> bool {
+    error.downcast_ref() == Some(&BodyError::ReaderGone)
+}
+
 fn failure(error: &Error) -> wit::Failure {
     wit::Failure {
         message: format!("{error:#}"),
@@ -320,3 +330,16 @@ impl fmt::Display for BodyError {
 }
 
 impl std::error::Error for BodyError {}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_client_that_goes_away_is_found_in_the_chain() {
+        let gone = Error::from(BodyError::ReaderGone);
+        assert!(reader_is_gone(&gone));
+        assert!(reader_is_gone(&gone.context("while writing")));
+        assert!(!reader_is_gone(&BodyError::Unfinished.into()));
+    }
+}

@@ -37,7 +37,8 @@
 //!
 //! # Parameters
 //!
-//! See [`Params`].
+//! One `?` after the other, as a tuple, an array, a list or [`params!`]; see
+//! [`Params`] for the shapes and [`IntoValue`] for the types.
 
 mod cursor;
 mod error;
@@ -49,7 +50,7 @@ mod value;
 pub use cursor::Cursor;
 pub use error::{Error, ErrorKind};
 pub use params::{IntoValue, ParamList, Params};
-pub use rows::{Row, Rows};
+pub use rows::{Iter, Row, Rows};
 pub use value::{Json, Value};
 
 #[doc(inline)]

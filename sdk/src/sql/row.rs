@@ -131,7 +131,7 @@ impl RowError {
             Fault::MissingField(name) => {
                 format!("column `{column}` holds {found}, which has no field `{name}`")
             }
-            Fault::Other(text) => format!("column `{column}` holds {found} {text}"),
+            Fault::Other(text) => format!("column `{column}` holds {found}: {text}"),
         };
         Self::told(message)
     }
@@ -502,7 +502,7 @@ impl<'de> Deserializer<'de> for Column {
             Value::Blob(bytes) if bytes.len() != length => {
                 let found = bytes.len();
                 Err(de::Error::custom(format_args!(
-                    "of {found} bytes where {length} are wanted"
+                    "{found} bytes where {length} are wanted"
                 )))
             }
             _ => self.deserialize_seq(visitor),
@@ -704,12 +704,12 @@ mod tests {
             ),
             (
                 one::<[u8; 3]>(Value::Blob(vec![1])).err(),
-                "column `c` holds BLOB of 1 bytes where 3 are wanted",
+                "column `c` holds BLOB: 1 bytes where 3 are wanted",
             ),
             (
                 row::<(i64, [u8; 3])>(&[("a", Value::Integer(1)), ("b", Value::Blob(vec![1]))])
                     .err(),
-                "column `b` holds BLOB of 1 bytes where 3 are wanted",
+                "column `b` holds BLOB: 1 bytes where 3 are wanted",
             ),
             (
                 row::<i64>(&three).err(),
@@ -734,7 +734,7 @@ mod tests {
             ),
             (
                 one::<Json<i64>>(text("x")).err(),
-                "column `c` holds TEXT that is not the JSON that is wanted: \
+                "column `c` holds TEXT: it is not the JSON that is wanted: \
                  expected value at line 1 column 1",
             ),
             (
@@ -746,5 +746,22 @@ mod tests {
         for (found, wanted) in cases {
             assert_eq!(found.as_deref(), Some(wanted));
         }
+    }
+
+    #[cfg(feature = "chrono")]
+    #[test]
+    fn text_is_read_as_a_time() {
+        use chrono::{DateTime, NaiveDate, TimeZone, Utc};
+
+        let time = Utc.with_ymd_and_hms(2026, 2, 3, 2, 5, 6).unwrap();
+        assert_eq!(
+            one::<DateTime<Utc>>(text("2026-02-03T02:05:06.000000Z")),
+            Ok(time)
+        );
+        assert_eq!(one::<NaiveDate>(text("2026-02-03")), Ok(time.date_naive()));
+        assert_eq!(
+            one::<NaiveDate>(text("soon")),
+            Err("column `c` holds TEXT: input contains invalid characters".to_owned())
+        );
     }
 }

@@ -163,7 +163,7 @@ impl<'de, T: DeserializeOwned> Deserialize<'de> for Json<T> {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
         let text = String::deserialize(deserializer)?;
         serde_json::from_str(&text).map(Self).map_err(|error| {
-            de::Error::custom(format_args!("that is not the JSON that is wanted: {error}"))
+            de::Error::custom(format_args!("it is not the JSON that is wanted: {error}"))
         })
     }
 }
