@@ -51,7 +51,7 @@ pub(super) enum Command {
 #[command(after_help = "\
 Examples:
   dormouse new counter                      makes ./counter
-  dormouse new chat --path ~/work/chat      puts it elsewhere
+  dormouse new chat --path ~/src/chat       puts it elsewhere
   dormouse new chat --sdk ~/dormouse/sdk    uses a checkout of the SDK")]
 pub(super) struct New {
     /// Lower-case letters, digits and `-`; names the app, its package and its class
