@@ -20,11 +20,12 @@ pub const MAX_KEPT_NAME_BYTES: usize = 1024;
 pub struct ObjectId([u8; 32]);
 
 /// A class with a storage root: ids of one namespace are refused by another.
-#[derive(Clone, Debug)]
+#[derive(Clone)]
 pub struct Namespace {
     /// Class name, also the name of the storage root.
     pub class: Arc<str>,
-    key: [u8; 32],
+    /// Keyed once, copied for each id.
+    mac: Hmac<Sha256>,
 }
 
 /// An id together with the name it was made from, if that was kept.
@@ -47,9 +48,10 @@ impl Namespace {
     /// `unique_key` decides where the objects live; the class name alone by default.
     #[must_use]
     pub fn new(class: &str, unique_key: &str) -> Self {
+        let key = Sha256::digest(unique_key);
         Self {
             class: class.into(),
-            key: Sha256::digest(unique_key).into(),
+            mac: Hmac::new_from_slice(&key).expect("HMAC takes keys of any length"),
         }
     }
 
@@ -58,7 +60,7 @@ impl Namespace {
     pub fn id_from_name(&self, name: &str) -> ObjectName {
         let kept = name.len() <= MAX_KEPT_NAME_BYTES;
         ObjectName {
-            id: self.seal(half(&self.key, name.as_bytes())),
+            id: self.seal(self.half(name.as_bytes())),
             name: kept.then(|| name.into()),
         }
     }
@@ -83,8 +85,21 @@ impl Namespace {
     fn seal(&self, front: [u8; 16]) -> ObjectId {
         let mut bytes = [0; 32];
         bytes[..16].copy_from_slice(&front);
-        bytes[16..].copy_from_slice(&half(&self.key, &front));
+        bytes[16..].copy_from_slice(&self.half(&front));
         ObjectId(bytes)
+    }
+
+    fn half(&self, message: &[u8]) -> [u8; 16] {
+        let digest = self.mac.clone().chain_update(message).finalize();
+        let mut front = [0; 16];
+        front.copy_from_slice(&digest.into_bytes()[..16]);
+        front
+    }
+}
+
+impl fmt::Debug for Namespace {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Namespace({})", self.class)
     }
 }
 
@@ -114,15 +129,6 @@ impl fmt::Display for ObjectName {
             None => self.id.fmt(f),
         }
     }
-}
-
-fn half(key: &[u8; 32], message: &[u8]) -> [u8; 16] {
-    let mut mac = Hmac::<Sha256>::new_from_slice(key).expect("HMAC takes keys of any length");
-    mac.update(message);
-    let digest = mac.finalize().into_bytes();
-    let mut front = [0; 16];
-    front.copy_from_slice(&digest[..16]);
-    front
 }
 
 fn parse_hex(text: &str) -> Option<[u8; 32]> {

@@ -88,6 +88,7 @@ impl Context {
 
     /// The guest task that serves an event, so that log records find it.
     pub(super) fn serve(&mut self, task: GuestTaskId, request: RequestId) {
+        self.memory.refused = false;
         self.running.serve(request);
         self.tasks.begin(task, request);
     }

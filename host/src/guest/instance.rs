@@ -166,13 +166,16 @@ impl Instance {
 
     /// Finds the real name of what wasmtime reports.
     fn reason(&self, error: &wasmtime::Error) -> Reset {
-        if let Some(StorageFailed(message)) = error.downcast_ref() {
-            return Reset::Storage(message.clone());
-        }
-        if let Some(Trap::Interrupt) = error.downcast_ref() {
+        let storage = error.downcast_ref::<StorageFailed>();
+        let interrupted = matches!(error.downcast_ref(), Some(Trap::Interrupt));
+        // A statement that was stopped breaks its turn: the limit is the reason.
+        if interrupted || (storage.is_some() && self.meter.exhausted()) {
             return Reset::Cpu {
                 limit_ms: self.limits.cpu.as_millis() as u64,
             };
+        }
+        if let Some(StorageFailed(message)) = storage {
+            return Reset::Storage(message.clone());
         }
         if self.store.data().memory.refused {
             return Reset::Memory {

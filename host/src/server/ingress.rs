@@ -72,8 +72,7 @@ impl Door {
             result = answer => result,
         };
         if let Err(fault) = &result {
-            let (class, object) = (route.class, &*route.name);
-            tracing::error!(class, object, request = %request_id, "{fault}");
+            report(fault, &route, request_id);
         }
         Ok(reply::respond(result, &parts.method, request_id))
     }
@@ -171,6 +170,19 @@ impl Door {
         match parts.uri.query() {
             Some(query) => format!("{}://{authority}{rest}?{query}", self.scheme),
             None => format!("{}://{authority}{rest}", self.scheme),
+        }
+    }
+}
+
+/// A client's flood is no error of ours; a failing object is its author's.
+fn report(fault: &Fault, route: &Route<'_>, request: RequestId) {
+    let (class, object) = (route.class, &*route.name);
+    match fault {
+        Fault::Guest(_) | Fault::Reset(_) => {
+            tracing::error!(class, object, %request, "{fault}");
+        }
+        Fault::Overloaded { .. } | Fault::Exhausted(_) | Fault::ShuttingDown => {
+            tracing::warn!(class, object, %request, "{fault}");
         }
     }
 }
