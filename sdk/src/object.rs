@@ -6,9 +6,9 @@ use std::future::Future;
 use std::rc::Rc;
 
 use crate::bindings::dormouse::object::types as wit;
-use crate::http::{Request, Response};
+use crate::http::{BodyError, Request, Response};
 use crate::sql::Sql;
-use crate::{Context, Result};
+use crate::{Context, Error, Result};
 
 /// A class of durable objects.
 ///
@@ -115,9 +115,18 @@ impl State {
 pub(crate) fn run_in_background(work: impl Future<Output = Result<()>> + 'static) {
     wit_bindgen::spawn_local(async {
         if let Err(error) = work.await {
-            log::error!(target: "dormouse_sdk", "background work failed: {error:#}");
+            let level = background_level(&error);
+            log::log!(target: "dormouse_sdk", level, "background work failed: {error:#}");
         }
     });
+}
+
+/// A client that goes away is its own business, not a failure of the object.
+fn background_level(error: &Error) -> log::Level {
+    match error.downcast_ref() {
+        Some(BodyError::ReaderGone) => log::Level::Debug,
+        _ => log::Level::Error,
+    }
 }
 
 /// The identity of an object.
@@ -179,5 +188,20 @@ impl Env {
         std::env::var(name).with_context(|| {
             format!("variable `{name}` cannot be read; add it to `[vars]` in dormouse.toml")
         })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_client_that_goes_away_is_no_error() {
+        let gone = Error::from(BodyError::ReaderGone).context("while streaming");
+        assert_eq!(background_level(&gone), log::Level::Debug);
+        assert_eq!(
+            background_level(&BodyError::Unfinished.into()),
+            log::Level::Error
+        );
     }
 }

@@ -5,6 +5,7 @@
 //! | `/echo` | the request's body, streamed back |
 //! | `/sink` | `{"bytes", "checksum"}` of the request's body (FNV-1a, 64 bits, hex) |
 //! | `/source?bytes=n` | `n` bytes, streamed in chunks of 64 KiB; byte `i` is `i % 251` |
+//! | `/own?bytes=n` | `/sink` of `/source`, both inside the object |
 //! | `/big?bytes=n` | the same, as one piece |
 //! | `/drip?chunks=n&wait_ms=m` | lines `0`, `1`, … with a wait before each |
 //! | `/status/NNN` | that status |
@@ -24,12 +25,7 @@ pub async fn answer(request: Request) -> Result<Response> {
     match request.path() {
         "/echo" => Ok(echo(request)),
         "/sink" => sink(request.into_body()).await,
-        "/source" => {
-            let bytes = number(&request, "bytes")?;
-            Ok(Response::stream(move |body| async move {
-                Ok(source(body, bytes).await.map(drop)?)
-            }))
-        }
+        "/source" => Ok(streamed(number(&request, "bytes")?)),
         "/source-then-trap" => {
             let bytes = number(&request, "bytes")?;
             Ok(Response::stream(move |body| async move {
@@ -44,6 +40,7 @@ pub async fn answer(request: Request) -> Result<Response> {
                 bail!("told to fail after {bytes} bytes")
             }))
         }
+        "/own" => sink(streamed(number(&request, "bytes")?).into_body()).await,
         "/drip" => drip(number(&request, "chunks")?, number(&request, "wait_ms")?),
         "/big" => Ok(Response::bytes(pattern(0, number(&request, "bytes")?))),
         "/headers" => Ok(headers()),
@@ -83,6 +80,10 @@ async fn sink(mut body: Body) -> Result<Response> {
         }
     }
     Response::json(&json!({"bytes": bytes, "checksum": format!("{checksum:016x}")}))
+}
+
+fn streamed(bytes: usize) -> Response {
+    Response::stream(move |body| async move { Ok(source(body, bytes).await.map(drop)?) })
 }
 
 /// Gives the writer back, so that what follows comes before the end.

@@ -4,8 +4,9 @@ use std::fmt;
 use std::future::{Future, IntoFuture};
 use std::pin::Pin;
 
+use futures_channel::oneshot;
 use serde::de::DeserializeOwned;
-use wit_bindgen::{FutureReader, FutureWriter, StreamReader, StreamResult, StreamWriter};
+use wit_bindgen::{FutureReader, StreamReader, StreamResult, StreamWriter};
 
 use crate::bindings::dormouse::object::types as wit;
 use crate::bindings::{wit_future, wit_stream};
@@ -40,7 +41,11 @@ enum Content {
     #[default]
     None,
     Bytes(Vec<u8>),
+    /// Written by the host.
     Stream(StreamReader<u8>, FutureReader<End>),
+    /// Written by this component. Its end becomes a future of the contract only
+    /// on the way out: a component cannot read such a future that it writes.
+    Written(StreamReader<u8>, oneshot::Receiver<End>),
     /// The stream is over; whether it was whole is not known yet.
     Ending(Pin<Box<dyn Future<Output = End>>>),
 }
@@ -58,9 +63,13 @@ impl Body {
     ///
     /// [`Response::stream`]: crate::http::Response::stream
     pub fn channel() -> (BodyWriter, Self) {
-        let (mut writer, end, body) = Self::parts();
-        writer.end = Some(end);
-        (writer, body)
+        let (stream, reader) = wit_stream::new();
+        let (end, ended) = oneshot::channel();
+        let writer = BodyWriter {
+            stream,
+            end: Some(end),
+        };
+        (writer, Content::Written(reader, ended).into())
     }
 
     /// A body that `producer` writes; its error cuts the body short.
@@ -68,30 +77,16 @@ impl Body {
     where
         F: Future<Output = Result<()>> + 'static,
     {
-        let (writer, end, body) = Self::parts();
+        let (mut writer, body) = Self::channel();
+        let end = writer.end.take();
         let producer = producer(writer);
         run_in_background(async {
             let outcome = producer.await;
             // Nobody waits for the end when the reader is gone.
-            let _ = end.write(outcome.as_ref().copied().map_err(failure)).await;
-            match outcome {
-                Err(error) if reader_is_gone(&error) => log::debug!("{error}"),
-                Err(error) => return Err(error.context("a streamed body was cut short")),
-                Ok(()) => {}
-            }
-            Ok(())
+            let _ = end.map(|end| end.send(outcome.as_ref().copied().map_err(failure)));
+            outcome.context("a streamed body was cut short")
         });
         body
-    }
-
-    fn parts() -> (BodyWriter, FutureWriter<End>, Self) {
-        let (stream, reader) = wit_stream::new();
-        let (end, ended) = wit_future::new(|| Err(failure(&BodyError::Unfinished.into())));
-        (
-            BodyWriter { stream, end: None },
-            end,
-            Content::Stream(reader, ended).into(),
-        )
     }
 
     /// The next portion, at most 64 KiB of a stream; `None` at the end. A body
@@ -109,7 +104,7 @@ impl Body {
     /// # }
     /// ```
     pub async fn chunk(&mut self) -> Result<Option<Vec<u8>>, BodyError> {
-        if let Content::Stream(stream, _) = &mut self.content {
+        if let Content::Stream(stream, _) | Content::Written(stream, _) = &mut self.content {
             let chunk = next_chunk(stream).await;
             if chunk.is_some() {
                 return Ok(chunk);
@@ -119,6 +114,7 @@ impl Body {
             Content::None => Ok(None),
             Content::Bytes(bytes) => Ok(Some(bytes).filter(|bytes| !bytes.is_empty())),
             Content::Stream(_, end) => self.end(Box::pin(end.into_future())).await,
+            Content::Written(_, end) => self.end(Box::pin(written_end(end))).await,
             Content::Ending(end) => self.end(end).await,
         }
     }
@@ -175,7 +171,7 @@ impl Body {
         match &self.content {
             Content::None | Content::Ending(_) => Some(0),
             Content::Bytes(bytes) => Some(bytes.len()),
-            Content::Stream(..) => None,
+            Content::Stream(..) | Content::Written(..) => None,
         }
     }
 
@@ -193,6 +189,7 @@ impl Body {
             Content::None | Content::Ending(_) => wit::Body::None,
             Content::Bytes(bytes) => wit::Body::Bytes(bytes),
             Content::Stream(stream, end) => wit::Body::Stream((stream, end)),
+            Content::Written(stream, end) => wit::Body::Stream((stream, told_to_host(end))),
         }
     }
 }
@@ -210,9 +207,21 @@ async fn next_chunk(stream: &mut StreamReader<u8>) -> Option<Vec<u8>> {
     }
 }
 
-/// A client that goes away is its own business, not a failure.
-fn reader_is_gone(error: &Error) -> bool {
-    error.downcast_ref() == Some(&BodyError::ReaderGone)
+/// A writer that is dropped before it is finished has not written the whole.
+async fn written_end(end: oneshot::Receiver<End>) -> End {
+    end.await
+        .unwrap_or_else(|_| Err(failure(&BodyError::Unfinished.into())))
+}
+
+/// The same end, as the host wants to hear it.
+fn told_to_host(end: oneshot::Receiver<End>) -> FutureReader<End> {
+    let (tell, told) = wit_future::new(|| Err(failure(&BodyError::Unfinished.into())));
+    run_in_background(async {
+        // Nobody listens when the reader is gone.
+        let _ = tell.write(written_end(end).await).await;
+        Ok(())
+    });
+    told
 }
 
 fn failure(error: &Error) -> wit::Failure {
@@ -226,7 +235,7 @@ impl fmt::Debug for Content {
         match self {
             Self::None => out.write_str("nothing"),
             Self::Bytes(bytes) => write!(out, "{} bytes", bytes.len()),
-            Self::Stream(..) | Self::Ending(_) => out.write_str("stream"),
+            Self::Stream(..) | Self::Written(..) | Self::Ending(_) => out.write_str("stream"),
         }
     }
 }
@@ -266,7 +275,7 @@ impl From<&str> for Body {
 pub struct BodyWriter {
     stream: StreamWriter<u8>,
     /// Absent if somebody else says how the body ended.
-    end: Option<FutureWriter<End>>,
+    end: Option<oneshot::Sender<End>>,
 }
 
 impl BodyWriter {
@@ -291,13 +300,11 @@ impl BodyWriter {
     /// Says that the body is whole. Not needed in a
     /// [`Response::stream`](crate::http::Response::stream), which says it when
     /// its producer is done.
-    pub async fn finish(self) -> Result<(), BodyError> {
+    pub fn finish(self) {
         let Self { stream, end } = self;
         drop(stream);
-        match end {
-            Some(end) => end.write(Ok(())).await.map_err(|_| BodyError::ReaderGone),
-            None => Ok(()),
-        }
+        // Nobody waits for the end when the reader is gone.
+        let _ = end.map(|end| end.send(Ok(())));
     }
 }
 
@@ -330,16 +337,3 @@ impl fmt::Display for BodyError {
 }
 
 impl std::error::Error for BodyError {}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_client_that_goes_away_is_found_in_the_chain() {
-        let gone = Error::from(BodyError::ReaderGone);
-        assert!(reader_is_gone(&gone));
-        assert!(reader_is_gone(&gone.context("while writing")));
-        assert!(!reader_is_gone(&BodyError::Unfinished.into()));
-    }
-}
