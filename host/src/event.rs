@@ -34,8 +34,15 @@ pub struct Request {
     pub body: Body,
 }
 
+/// What an event that was handled gives back.
 #[derive(Debug)]
-pub struct Reply {
+pub enum Reply {
+    /// To [`Kind::Fetch`].
+    Response(Response),
+}
+
+#[derive(Debug)]
+pub struct Response {
     pub status: u16,
     pub headers: Vec<(String, Vec<u8>)>,
     pub body: Body,

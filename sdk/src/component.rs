@@ -89,6 +89,7 @@ impl exports::Guest for Component {
             .into_iter()
             .map(|class| exports::Class {
                 name: class.name.to_owned(),
+                handlers: exports::Handlers::empty(),
             })
             .collect()
     }

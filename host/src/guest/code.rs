@@ -11,7 +11,8 @@ use dormouse_storage::Database;
 use sha2::{Digest, Sha256};
 use wasmtime::component::{Component, InstancePre};
 
-use super::bindings::exports::dormouse::object::object::GuestIndices;
+use super::bindings::exports::dormouse::object::object as exports;
+use exports::GuestIndices;
 use super::cache::Cache;
 use super::context::{Context, Identity};
 use super::engine::Engine;
@@ -26,6 +27,10 @@ const MAX_CLASS_NAME_BYTES: usize = 64;
 #[derive(Clone, Debug, PartialEq, Eq, serde::Serialize)]
 pub struct Class {
     pub name: Arc<str>,
+    /// Has a handler for alarms.
+    pub alarm: bool,
+    /// Has handlers for WebSockets.
+    pub websocket: bool,
 }
 
 /// A component ready to be instantiated. Cheap to clone behind an `Arc`.
@@ -95,9 +100,17 @@ impl Code {
         wasm: Vec<u8>,
         cache: Option<&Path>,
     ) -> Result<Self, LoadError> {
-        let digest = format!("{:x}", HexDigest(Sha256::digest(&wasm).into()));
+        let digest = digest(&wasm);
         let component = compile(engine, wasm, &digest, cache).await?;
-        let (pre, indices) = check(engine, &component)?;
+        Self::from_component(engine, &component, digest).await
+    }
+
+    pub(super) async fn from_component(
+        engine: &Engine,
+        component: &Component,
+        digest: String,
+    ) -> Result<Self, LoadError> {
+        let (pre, indices) = check(engine, component)?;
         let mut code = Self {
             pre,
             indices,
@@ -135,10 +148,6 @@ impl Code {
         Ok(Instance::new(store, guest, *limits))
     }
 
-    pub(super) fn component(&self) -> &Component {
-        self.pre.component()
-    }
-
     async fn ask_classes(&self) -> Result<Vec<Class>, LoadError> {
         let failed = |error: wasmtime::Error| LoadError::Classes(format!("{error:#}"));
         let limits = Limits::default();
@@ -152,7 +161,7 @@ impl Code {
         let instance = self.pre.instantiate_async(&mut store).await.map_err(failed)?;
         let guest = self.indices.load(&mut store, &instance).map_err(failed)?;
         let classes = guest.call_classes(&mut store).await.map_err(failed)?;
-        checked(classes.into_iter().map(|class| class.name).collect())
+        checked(classes)
     }
 }
 
@@ -162,7 +171,7 @@ impl std::fmt::Debug for Code {
     }
 }
 
-async fn compile(
+pub(super) async fn compile(
     engine: &Engine,
     wasm: Vec<u8>,
     digest: &str,
@@ -216,28 +225,33 @@ fn check(
     Ok((pre, indices))
 }
 
-fn checked(names: Vec<String>) -> Result<Vec<Class>, LoadError> {
-    if names.is_empty() {
+fn checked(exported: Vec<exports::Class>) -> Result<Vec<Class>, LoadError> {
+    if exported.is_empty() {
         return Err(LoadError::Classes("it has none".to_owned()));
     }
-    for (at, name) in names.iter().enumerate() {
-        let mut chars = name.chars();
-        let valid = chars.next().is_some_and(|first| first.is_ascii_alphabetic())
-            && chars.all(|c| c.is_ascii_alphanumeric() || c == '_')
-            && name.len() <= MAX_CLASS_NAME_BYTES
-            && !names[..at].contains(name);
-        if !valid {
-            return Err(LoadError::ClassName { name: name.clone() });
+    let mut classes: Vec<Class> = Vec::with_capacity(exported.len());
+    for class in exported {
+        if !is_class_name(&class.name) || classes.iter().any(|other| *other.name == class.name) {
+            return Err(LoadError::ClassName { name: class.name });
         }
+        classes.push(Class {
+            name: class.name.into(),
+            alarm: class.handlers.contains(exports::Handlers::ALARM),
+            websocket: class.handlers.contains(exports::Handlers::WEBSOCKET),
+        });
     }
-    let class = |name: String| Class { name: name.into() };
-    Ok(names.into_iter().map(class).collect())
+    Ok(classes)
 }
 
-struct HexDigest([u8; 32]);
+fn is_class_name(name: &str) -> bool {
+    let mut chars = name.chars();
+    chars.next().is_some_and(|first| first.is_ascii_alphabetic())
+        && chars.all(|c| c.is_ascii_alphanumeric() || c == '_')
+        && name.len() <= MAX_CLASS_NAME_BYTES
+}
 
-impl std::fmt::LowerHex for HexDigest {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        self.0.iter().try_for_each(|byte| write!(f, "{byte:02x}"))
-    }
+/// SHA-256 in hexadecimal digits.
+pub(super) fn digest(bytes: &[u8]) -> String {
+    let sum = Sha256::digest(bytes);
+    sum.iter().map(|byte| format!("{byte:02x}")).collect()
 }

@@ -7,7 +7,7 @@
 //! commit, hand the turn's effects over, collect results, start new events.
 
 use std::future::{Future, poll_fn};
-use std::pin::pin;
+use std::pin::{Pin, pin};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::task::{Context as Poller, Poll};
@@ -25,7 +25,7 @@ use super::body;
 use super::context::Context;
 use super::limits::{Limits, Meter};
 use crate::clock::Clock;
-use crate::event::{Chunk, Reply, Request, RequestId, Reset};
+use crate::event::{Chunk, Kind, Reply, Request, RequestId, Reset, Response};
 
 /// Names one call while it runs; chosen by who starts it.
 pub type CallId = u64;
@@ -35,7 +35,7 @@ pub type CallId = u64;
 pub struct Call {
     pub id: CallId,
     pub request_id: RequestId,
-    pub request: Request,
+    pub kind: Kind,
 }
 
 /// What leaves an object: kept back until the commits before it are durable.
@@ -200,7 +200,13 @@ impl std::fmt::Debug for Instance {
 #[error("{0}")]
 struct StorageFailed(Arc<str>);
 
-type Answer = (CallId, wasmtime::Result<Result<types::Response, types::Failure>>);
+/// What a handler gave back, still in the guest's terms.
+enum Returned {
+    Response(types::Response),
+}
+
+type Answer = (CallId, wasmtime::Result<Result<Returned, types::Failure>>);
+type Running<'a> = Pin<Box<dyn Future<Output = Answer> + Send + 'a>>;
 
 async fn drive(
     accessor: &Accessor<Context>,
@@ -288,40 +294,52 @@ fn start<'a>(
     accessor: &'a Accessor<Context>,
     guest: &Guest,
     call: Call,
-) -> wasmtime::Result<impl Future<Output = Answer> + use<'a>> {
+) -> wasmtime::Result<Running<'a>> {
+    match call.kind {
+        Kind::Fetch(request) => start_fetch(accessor, guest, call.id, call.request_id, request),
+    }
+}
+
+fn start_fetch<'a>(
+    accessor: &'a Accessor<Context>,
+    guest: &Guest,
+    call: CallId,
+    request_id: RequestId,
+    request: Request,
+) -> wasmtime::Result<Running<'a>> {
     let fetch = guest.func_fetch();
     let started = accessor.with(|mut access| -> wasmtime::Result<_> {
         let request = types::Request {
-            method: call.request.method,
-            url: call.request.url,
-            headers: call.request.headers,
-            body: body::lower(access.as_context_mut(), call.request.body)?,
+            method: request.method,
+            url: request.url,
+            headers: request.headers,
+            body: body::lower(access.as_context_mut(), request.body)?,
         };
         let started = fetch.start_call_concurrent(access.as_context_mut(), (request,))?;
-        access.get().serve(started.task(), call.request_id);
+        access.get().serve(started.task(), request_id);
         Ok(started)
     })?;
     let task = started.task();
-    Ok(async move {
+    Ok(Box::pin(async move {
         let result = fetch.finish_call_concurrent(accessor, started).await;
         accessor.with(|mut access| access.get().answered(task));
-        (call.id, result.map(|(result,)| result))
-    })
+        (call, result.map(|(result,)| result.map(Returned::Response)))
+    }))
 }
 
 fn answer(
     accessor: &Accessor<Context>,
     call: CallId,
-    result: Result<types::Response, types::Failure>,
+    result: Result<Returned, types::Failure>,
     life: &mut impl Life,
 ) -> wasmtime::Result<()> {
     let (result, gate) = accessor.with(|mut access| -> wasmtime::Result<_> {
         let result = match result {
-            Ok(response) => Ok(Reply {
+            Ok(Returned::Response(response)) => Ok(Reply::Response(Response {
                 status: response.status,
                 headers: response.headers,
                 body: body::lift(access.as_context_mut(), response.body)?,
-            }),
+            })),
             Err(failure) => Err(failure.message),
         };
         Ok((result, access.get().database()?.gate()))

@@ -14,7 +14,7 @@ use tokio::sync::{mpsc, oneshot};
 use super::registry::Options;
 use super::signal::{CLOSE, EVICT, REPLACE, Signal};
 use crate::clock::{Clock, Moment, Sleep};
-use crate::event::{Event, Fault, Kind, Reply, Reset};
+use crate::event::{Event, Fault, Reply, Reset};
 use crate::guest::{Call, CallId, Effect, Exit, Life, Load, Next};
 use crate::outbox::Outbox;
 
@@ -126,7 +126,6 @@ impl<'a> Awake<'a> {
     }
 
     fn start(&mut self, event: Event) -> Next {
-        let Kind::Fetch(request) = event.kind;
         let id = self.next_call;
         self.next_call += 1;
         self.callers.push((id, event.reply));
@@ -134,7 +133,7 @@ impl<'a> Awake<'a> {
         Next::Start(Call {
             id,
             request_id: event.request_id,
-            request,
+            kind: event.kind,
         })
     }
 

@@ -178,6 +178,8 @@ impl Door {
 fn report(fault: &Fault, route: &Route<'_>, request: RequestId) {
     let (class, object) = (route.class, &*route.name);
     match fault {
+        // The instance has logged its trap with the stack.
+        Fault::Reset(Reset::Trap(_)) => tracing::debug!(class, object, %request, "{fault}"),
         Fault::Guest(_) | Fault::Reset(_) => {
             tracing::error!(class, object, %request, "{fault}");
         }

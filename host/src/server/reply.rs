@@ -9,7 +9,7 @@ use http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode, header};
 
 use super::body::Outgoing;
 use super::problem::Problem;
-use crate::event::{Body, Fault, Reply, RequestId};
+use crate::event::{Body, Fault, Reply, RequestId, Response as Answer};
 
 pub(super) const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
 
@@ -30,7 +30,7 @@ pub(super) fn respond(
     request: RequestId,
 ) -> Response {
     let mut response = match result {
-        Ok(reply) => convert(reply, method).unwrap_or_else(|invalid| {
+        Ok(Reply::Response(answer)) => convert(answer, method).unwrap_or_else(|invalid| {
             tracing::error!(%request, "{invalid}");
             invalid_reply(&invalid).into_response()
         }),
@@ -59,14 +59,14 @@ fn invalid_reply(invalid: &Invalid) -> Problem {
     )
 }
 
-fn convert(reply: Reply, method: &Method) -> Result<Response, Invalid> {
-    let status = StatusCode::from_u16(reply.status)
+fn convert(answer: Answer, method: &Method) -> Result<Response, Invalid> {
+    let status = StatusCode::from_u16(answer.status)
         .ok()
         .filter(|status| (200..600).contains(&status.as_u16()))
-        .ok_or(Invalid::Status(reply.status))?;
-    let mut headers = headers(reply.headers)?;
+        .ok_or(Invalid::Status(answer.status))?;
+    let mut headers = headers(answer.headers)?;
     let length = length(&headers);
-    let body = match reply.body {
+    let body = match answer.body {
         Body::None => HttpBody::empty(),
         Body::Bytes(bytes) => HttpBody::from(bytes),
         Body::Stream(chunks) => HttpBody::new(Outgoing::new(chunks, length)),
