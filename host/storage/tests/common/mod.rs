@@ -28,6 +28,7 @@ impl Folder {
     pub fn storage_with(&self, limits: Limits) -> Storage {
         Storage::open(Options {
             limits,
+            segment_bytes: 1 << 20,
             ..Options::new(&self.dir)
         })
         .unwrap()
