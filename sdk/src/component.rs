@@ -11,9 +11,10 @@ use std::pin::Pin;
 use std::rc::Rc;
 
 use crate::bindings::dormouse::object::types as wit;
+use crate::bindings::exports::dormouse::object::alarm_handler;
 use crate::bindings::exports::dormouse::object::object as exports;
 use crate::http::{Request, Response};
-use crate::{DurableObject, Env, Error, Result, State, logging};
+use crate::{AlarmInfo, DurableObject, Env, Error, Result, State, logging};
 
 type LocalFuture<'a, T> = Pin<Box<dyn Future<Output = T> + 'a>>;
 
@@ -23,7 +24,14 @@ type Object = Rc<dyn Events>;
 #[derive(Debug)]
 pub struct Class {
     name: &'static str,
+    handlers: Handlers,
     construct: fn(State, Env) -> LocalFuture<'static, Result<Object>>,
+}
+
+/// What a class handles beside requests.
+#[derive(Clone, Copy, Debug)]
+struct Handlers {
+    alarm: bool,
 }
 
 inventory::collect!(Class);
@@ -33,10 +41,18 @@ impl Class {
     pub const fn of<O: DurableObject>(name: &'static str) -> Self {
         Self {
             name,
+            handlers: Handlers { alarm: false },
             construct: |state, env| {
                 Box::pin(async { Ok(Rc::new(O::new(state, env).await?) as Object) })
             },
         }
+    }
+
+    /// The class with a handler for alarms.
+    #[must_use]
+    pub const fn with_alarm(mut self) -> Self {
+        self.handlers.alarm = true;
+        self
     }
 
     /// All classes, by name. Two of one name would make which one serves an
@@ -62,11 +78,16 @@ impl Class {
 /// `DurableObject` as the exports need it: without its type.
 trait Events {
     fn fetch(&self, request: Request) -> LocalFuture<'_, Result<Response>>;
+    fn alarm(&self, info: AlarmInfo) -> LocalFuture<'_, Result<()>>;
 }
 
 impl<O: DurableObject> Events for O {
     fn fetch(&self, request: Request) -> LocalFuture<'_, Result<Response>> {
         Box::pin(DurableObject::fetch(self, request))
+    }
+
+    fn alarm(&self, info: AlarmInfo) -> LocalFuture<'_, Result<()>> {
+        Box::pin(DurableObject::alarm(self, info))
     }
 }
 
@@ -89,7 +110,7 @@ impl exports::Guest for Component {
             .into_iter()
             .map(|class| exports::Class {
                 name: class.name.to_owned(),
-                handlers: exports::Handlers::empty(),
+                handlers: class.handlers.into(),
             })
             .collect()
     }
@@ -101,6 +122,20 @@ impl exports::Guest for Component {
 
     async fn fetch(request: wit::Request) -> Result<wit::Response, wit::Failure> {
         fetch(request).await.map_err(failure)
+    }
+}
+
+impl alarm_handler::Guest for Component {
+    async fn alarm(info: alarm_handler::Info) -> Result<(), wit::Failure> {
+        object().alarm(info.into()).await.map_err(failure)
+    }
+}
+
+impl From<Handlers> for exports::Handlers {
+    fn from(handlers: Handlers) -> Self {
+        let mut flags = Self::empty();
+        flags.set(Self::ALARM, handlers.alarm);
+        flags
     }
 }
 
@@ -164,6 +199,11 @@ mod tests {
             ensure!(request.path() != "/fail", "told to fail");
             Ok(Response::text(self.0.as_str()))
         }
+
+        async fn alarm(&self, info: AlarmInfo) -> Result<()> {
+            ensure!(info.retry_count > 0, "the first try fails");
+            Ok(())
+        }
     }
 
     /// Nothing here waits.
@@ -195,11 +235,15 @@ mod tests {
 
     #[test]
     fn classes_register_themselves() {
-        let names: Vec<_> = Component::classes()
+        let classes: Vec<_> = Component::classes()
             .into_iter()
-            .map(|class| class.name)
+            .map(|class| (class.name, class.handlers))
             .collect();
-        assert_eq!(names, ["Other_1", "Plain"]);
+        let wanted = [
+            ("Other_1".to_owned(), exports::Handlers::ALARM),
+            ("Plain".to_owned(), exports::Handlers::empty()),
+        ];
+        assert_eq!(classes, wanted);
     }
 
     #[test]
@@ -213,6 +257,21 @@ mod tests {
             construct_now("Plain", "ada").unwrap_err(),
             "this instance is an object already"
         );
+    }
+
+    #[test]
+    fn an_alarm_reaches_the_object() {
+        construct_now("Other_1", "ada").unwrap();
+        let mut info = alarm_handler::Info {
+            name: None,
+            scheduled_time: 1_000,
+            retry_count: 0,
+            is_retry: false,
+        };
+        let failure = now(<Component as alarm_handler::Guest>::alarm(info.clone()));
+        assert_eq!(failure.unwrap_err().message, "the first try fails");
+        info.retry_count = 1;
+        now(<Component as alarm_handler::Guest>::alarm(info)).unwrap();
     }
 
     #[test]

@@ -1,7 +1,7 @@
 //! Bindings: the Rust face of `wit/`, made by wasmtime's macro.
 //!
-//! Imports only: exports are looked up by hand in `code`, because optional ones
-//! may be missing and because events need the id of the task that runs them.
+//! The base world names what every component must export; optional handlers are
+//! worlds of their own, so that each can be missing.
 
 wasmtime::component::bindgen!({
     path: "../wit",
@@ -19,3 +19,14 @@ wasmtime::component::bindgen!({
     },
     require_store_data_send: true,
 });
+
+/// `alarm-handler`, on the types above.
+pub mod alarm {
+    wasmtime::component::bindgen!({
+        path: "../wit",
+        world: "alarm-handling",
+        exports: { default: async },
+        with: { "dormouse:object/types": super::dormouse::object::types },
+        require_store_data_send: true,
+    });
+}

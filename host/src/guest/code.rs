@@ -16,7 +16,8 @@ use exports::GuestIndices;
 use super::cache::Cache;
 use super::context::{Context, Identity};
 use super::engine::Engine;
-use super::instance::{Instance, WakeError, new_store};
+use super::bindings::alarm::exports::dormouse::object::alarm_handler::GuestIndices as AlarmIndices;
+use super::instance::{Handlers, Instance, WakeError, new_store};
 use super::limits::Limits;
 use super::report::{self, Kind};
 use crate::clock::Clock;
@@ -37,6 +38,7 @@ pub struct Class {
 pub struct Code {
     pre: InstancePre<Context>,
     indices: GuestIndices,
+    alarm: Option<AlarmIndices>,
     classes: Vec<Class>,
     digest: String,
 }
@@ -112,6 +114,8 @@ impl Code {
     ) -> Result<Self, LoadError> {
         let (pre, indices) = check(engine, component)?;
         let mut code = Self {
+            // An error means that the component has no such handler.
+            alarm: AlarmIndices::new(&pre).ok(),
             pre,
             indices,
             classes: Vec::new(),
@@ -141,11 +145,20 @@ impl Code {
         limits: &Limits,
         clock: &Clock,
     ) -> Result<Instance, WakeError> {
-        let context = Context::new(identity, Some(database), vars, limits, clock.clone());
+        let class = self.classes.iter().find(|class| class.name == identity.class);
+        let handles_alarms = class.is_some_and(|class| class.alarm);
+        let mut context = Context::new(identity, Some(database), vars, limits, clock.clone());
+        context.handles_alarms = handles_alarms;
         let mut store = new_store(self.pre.engine(), context);
         let instance = self.pre.instantiate_async(&mut store).await?;
-        let guest = self.indices.load(&mut store, &instance)?;
-        Ok(Instance::new(store, guest, *limits))
+        let handlers = Handlers {
+            object: self.indices.load(&mut store, &instance)?,
+            alarm: match &self.alarm {
+                Some(indices) if handles_alarms => Some(indices.load(&mut store, &instance)?),
+                _ => None,
+            },
+        };
+        Ok(Instance::new(store, handlers, *limits))
     }
 
     async fn ask_classes(&self) -> Result<Vec<Class>, LoadError> {
@@ -161,7 +174,10 @@ impl Code {
         let instance = self.pre.instantiate_async(&mut store).await.map_err(failed)?;
         let guest = self.indices.load(&mut store, &instance).map_err(failed)?;
         let classes = guest.call_classes(&mut store).await.map_err(failed)?;
-        checked(classes)
+        let handlers = ExportedHandlers {
+            alarm: self.alarm.is_some(),
+        };
+        checked(classes, &handlers)
     }
 }
 
@@ -213,7 +229,8 @@ fn check(
             offered: report::OFFERED.join(", "),
         });
     }
-    if !interfaces.exports.iter().any(|export| export.known) {
+    let mut exports = interfaces.exports.iter();
+    if !exports.any(|export| export.known && export.name == "dormouse:object/object") {
         return Err(LoadError::WrongWorld {
             wanted: report::OBJECT_EXPORT,
             exports: interfaces.exports.iter().map(|e| format!("`{e}`")).collect(),
@@ -225,7 +242,15 @@ fn check(
     Ok((pre, indices))
 }
 
-fn checked(exported: Vec<exports::Class>) -> Result<Vec<Class>, LoadError> {
+/// The optional interfaces that a component exports.
+struct ExportedHandlers {
+    alarm: bool,
+}
+
+fn checked(
+    exported: Vec<exports::Class>,
+    exported_handlers: &ExportedHandlers,
+) -> Result<Vec<Class>, LoadError> {
     if exported.is_empty() {
         return Err(LoadError::Classes("it has none".to_owned()));
     }
@@ -234,9 +259,17 @@ fn checked(exported: Vec<exports::Class>) -> Result<Vec<Class>, LoadError> {
         if !is_class_name(&class.name) || classes.iter().any(|other| *other.name == class.name) {
             return Err(LoadError::ClassName { name: class.name });
         }
+        let alarm = class.handlers.contains(exports::Handlers::ALARM);
+        if alarm && !exported_handlers.alarm {
+            return Err(LoadError::Mismatch(format!(
+                "class `{}` says that it takes alarms, but the component does not export \
+                 `dormouse:object/alarm-handler`",
+                class.name
+            )));
+        }
         classes.push(Class {
             name: class.name.into(),
-            alarm: class.handlers.contains(exports::Handlers::ALARM),
+            alarm,
             websocket: class.handlers.contains(exports::Handlers::WEBSOCKET),
         });
     }

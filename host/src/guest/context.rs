@@ -9,6 +9,7 @@ use dormouse_storage::Database;
 use wasmtime::component::{GuestTaskId, ResourceTable};
 use wasmtime_wasi::{WasiCtx, WasiCtxBuilder, WasiCtxView, WasiView};
 
+use super::alarm::Run;
 use super::instance::Effect;
 use super::limits::{Limits, MemoryLimiter, Meter};
 use super::stdio::LogStream;
@@ -30,6 +31,10 @@ pub struct Context {
     /// What the guest asked to send in the turn that runs.
     pub(super) effects: Vec<Effect>,
     tasks: Tasks,
+    /// Whether the class has a handler for alarms.
+    pub(super) handles_alarms: bool,
+    /// Alarms whose handlers have not answered yet.
+    pub(super) alarm_runs: Vec<Run>,
     pub(super) meter: Meter,
     pub(super) memory: MemoryLimiter,
     /// Text on standard output that belongs to no known event is logged with the
@@ -70,6 +75,8 @@ impl Context {
             database,
             effects: Vec::new(),
             tasks: Tasks::default(),
+            handles_alarms: false,
+            alarm_runs: Vec::new(),
             meter,
             memory: MemoryLimiter::new(limits.memory_bytes),
             running: stdout,

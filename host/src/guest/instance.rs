@@ -12,7 +12,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::task::{Context as Poller, Poll};
 
-use dormouse_storage::Ticket;
+use dormouse_storage::{AlarmSummary, Ticket};
 use futures_util::StreamExt;
 use futures_util::stream::FuturesUnordered;
 use tokio::sync::mpsc;
@@ -20,6 +20,8 @@ use wasmtime::component::Accessor;
 use wasmtime::{AsContextMut, Store, Trap, UpdateDeadline};
 
 use super::bindings::dormouse::object::types;
+use super::alarm;
+use super::bindings::alarm::exports::dormouse::object::alarm_handler::Guest as AlarmGuest;
 use super::bindings::exports::dormouse::object::object::Guest;
 use super::body;
 use super::context::Context;
@@ -53,6 +55,12 @@ pub enum Effect {
     },
 }
 
+/// The exports of one instance; optional ones may be missing.
+pub(super) struct Handlers {
+    pub(super) object: Guest,
+    pub(super) alarm: Option<AlarmGuest>,
+}
+
 /// What runs in the instance at the moment.
 #[derive(Clone, Copy, Debug)]
 pub struct Load {
@@ -73,6 +81,9 @@ pub enum Next {
 pub trait Life: Send {
     /// A turn is over and committed; `effects` may leave once `gate` opens.
     fn release(&mut self, effects: Vec<Effect>, gate: Ticket);
+
+    /// The object's alarms have changed with the turn that is committed now.
+    fn alarms_changed(&mut self, summary: AlarmSummary);
 
     /// Asked at the end of each turn. Pending keeps the waker.
     fn poll_next(&mut self, cx: &mut Poller<'_>, load: Load) -> Poll<Next>;
@@ -105,7 +116,7 @@ impl WakeError {
 /// One live instance. Dropping it is what putting an object to sleep means.
 pub struct Instance {
     store: Store<Context>,
-    guest: Guest,
+    guest: Handlers,
     limits: Limits,
     meter: Meter,
 }
@@ -126,7 +137,7 @@ pub(super) fn new_store(engine: &wasmtime::Engine, context: Context) -> Store<Co
 }
 
 impl Instance {
-    pub(super) fn new(store: Store<Context>, guest: Guest, limits: Limits) -> Self {
+    pub(super) fn new(store: Store<Context>, guest: Handlers, limits: Limits) -> Self {
         let meter = store.data().meter.clone();
         Self {
             store,
@@ -164,6 +175,11 @@ impl Instance {
         exit
     }
 
+    /// Alarms whose handlers had not answered when the instance ended.
+    pub fn take_alarm_runs(&mut self) -> Vec<alarm::Run> {
+        std::mem::take(&mut self.store.data_mut().alarm_runs)
+    }
+
     /// Finds the real name of what wasmtime reports.
     fn reason(&self, error: &wasmtime::Error) -> Reset {
         let storage = error.downcast_ref::<StorageFailed>();
@@ -198,33 +214,47 @@ impl std::fmt::Debug for Instance {
 /// Carries a storage fault through wasmtime's error to [`Instance::reason`].
 #[derive(Debug, thiserror::Error)]
 #[error("{0}")]
-struct StorageFailed(Arc<str>);
+pub(super) struct StorageFailed(Arc<str>);
 
-/// What a handler gave back, still in the guest's terms.
-enum Returned {
-    Response(types::Response),
+impl From<dormouse_storage::Error> for StorageFailed {
+    fn from(error: dormouse_storage::Error) -> Self {
+        Self(error.to_string().into())
+    }
 }
 
-type Answer = (CallId, wasmtime::Result<Result<Returned, types::Failure>>);
-type Running<'a> = Pin<Box<dyn Future<Output = Answer> + Send + 'a>>;
+/// What a handler gave back, still in the guest's terms.
+pub(super) enum Returned {
+    Response(types::Response),
+    Reply(Reply),
+}
+
+pub(super) type Answer = (CallId, wasmtime::Result<Result<Returned, types::Failure>>);
+pub(super) type Running<'a> = Pin<Box<dyn Future<Output = Answer> + Send + 'a>>;
 
 async fn drive(
     accessor: &Accessor<Context>,
-    guest: &Guest,
+    guest: &Handlers,
     meter: &Meter,
     constructed: &AtomicBool,
     life: &mut impl Life,
 ) -> wasmtime::Result<Exit> {
-    if let Err(failure) = construct(accessor, guest, meter, life).await? {
+    if let Err(failure) = construct(accessor, &guest.object, meter, life).await? {
         return Ok(Exit::ConstructFailed(failure.message));
     }
     constructed.store(true, Ordering::Relaxed);
     let mut calls = FuturesUnordered::new();
     poll_fn(|cx| {
-        end_turn(accessor, meter, life)?;
         loop {
+            let mut finished = Vec::new();
             while let Poll::Ready(Some((call, result))) = calls.poll_next_unpin(cx) {
-                answer(accessor, call, result?, life)?;
+                let result = result?;
+                // In the turn of the handler's last writes.
+                alarm::finish(accessor, call, &result)?;
+                finished.push((call, result));
+            }
+            end_turn(accessor, meter, life)?;
+            for (call, result) in finished {
+                answer(accessor, call, result, life)?;
             }
             let load = Load {
                 calls: calls.len(),
@@ -280,9 +310,10 @@ fn end_turn(
         let context = access.get();
         let effects = std::mem::take(&mut context.effects);
         let database = context.database()?;
-        database
-            .end_turn()
-            .map_err(|error| StorageFailed(error.to_string().into()))?;
+        database.end_turn().map_err(StorageFailed::from)?;
+        if let Some(summary) = database.take_alarm_change().map_err(StorageFailed::from)? {
+            life.alarms_changed(summary);
+        }
         if !effects.is_empty() {
             life.release(effects, database.gate());
         }
@@ -292,11 +323,17 @@ fn end_turn(
 
 fn start<'a>(
     accessor: &'a Accessor<Context>,
-    guest: &Guest,
+    guest: &Handlers,
     call: Call,
 ) -> wasmtime::Result<Running<'a>> {
     match call.kind {
-        Kind::Fetch(request) => start_fetch(accessor, guest, call.id, call.request_id, request),
+        Kind::Fetch(request) => {
+            start_fetch(accessor, &guest.object, call.id, call.request_id, request)
+        }
+        Kind::Alarm(fire) => {
+            alarm::start(accessor, guest.alarm.as_ref(), call.id, call.request_id, fire)
+        }
+        Kind::Alarms(action) => alarm::act(accessor, call.id, action),
     }
 }
 
@@ -335,6 +372,7 @@ fn answer(
 ) -> wasmtime::Result<()> {
     let (result, gate) = accessor.with(|mut access| -> wasmtime::Result<_> {
         let result = match result {
+            Ok(Returned::Reply(reply)) => Ok(reply),
             Ok(Returned::Response(response)) => Ok(Reply::Response(Response {
                 status: response.status,
                 headers: response.headers,

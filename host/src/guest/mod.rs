@@ -5,6 +5,7 @@
 //! HTTP, the mailbox or which objects exist: the object room drives an instance
 //! through the [`Life`] trait.
 
+mod alarm;
 #[allow(unsafe_code, clippy::all, missing_debug_implementations, unreachable_pub)]
 mod bindings;
 mod body;
@@ -18,6 +19,7 @@ mod limits;
 mod report;
 mod stdio;
 
+pub use alarm::{Run as AlarmRun, perform as perform_alarm_action};
 pub use code::{Class, Code, LoadError};
 pub use context::{Context, Identity};
 pub use engine::{Engine, EngineOptions};

@@ -27,7 +27,7 @@ pub(super) const OFFERED: &[&str] = &[
 
 /// Interfaces offered, by package: what an import must name.
 const KNOWN: &[(&str, &[&str], &[&str])] = &[
-    ("dormouse:object", &["0.1"], &["types", "sql", "log"]),
+    ("dormouse:object", &["0.1"], &["types", "sql", "log", "alarm"]),
     (
         "wasi:cli",
         &["0.2", "0.3"],
@@ -156,7 +156,8 @@ fn import(full: &str) -> Interface {
 
 fn export(full: &str) -> Interface {
     let (name, version) = split(full);
-    let known = name == "dormouse:object/object" && version.is_some_and(|v| on_track(v, &["0.1"]));
+    let used = ["dormouse:object/object", "dormouse:object/alarm-handler"];
+    let known = used.contains(&name) && version.is_some_and(|v| on_track(v, &["0.1"]));
     Interface::new(name, version, known)
 }
 

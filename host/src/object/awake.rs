@@ -8,11 +8,13 @@ use std::future::Future;
 use std::pin::Pin;
 use std::task::{Context, Poll};
 
-use dormouse_storage::Ticket;
+use dormouse_storage::{AlarmSummary, Ticket};
 use tokio::sync::{mpsc, oneshot};
 
+use super::alarm::{Deadlines, Ended, is_alarm};
 use super::registry::Options;
 use super::signal::{CLOSE, EVICT, REPLACE, Signal};
+use crate::alarm::Note;
 use crate::clock::{Clock, Moment, Sleep};
 use crate::event::{Event, Fault, Reply, Reset};
 use crate::guest::{Call, CallId, Effect, Exit, Life, Load, Next};
@@ -23,6 +25,7 @@ type Caller = oneshot::Sender<Result<Reply, Fault>>;
 pub(super) struct Awake<'a> {
     mailbox: &'a mut mpsc::Receiver<Event>,
     signal: &'a Signal,
+    note: &'a Note,
     clock: Clock,
     options: &'a Options,
     /// The event that woke the object; waits for the constructor.
@@ -30,6 +33,7 @@ pub(super) struct Awake<'a> {
     next_call: CallId,
     callers: Vec<(CallId, Caller)>,
     outbox: Outbox<Effect>,
+    alarm_deadlines: Deadlines,
     idle_since: Option<Moment>,
     idle_timer: Option<Sleep>,
     leaving: Option<Leaving>,
@@ -47,6 +51,7 @@ impl<'a> Awake<'a> {
     pub(super) fn new(
         mailbox: &'a mut mpsc::Receiver<Event>,
         signal: &'a Signal,
+        note: &'a Note,
         clock: Clock,
         options: &'a Options,
         first: Event,
@@ -54,12 +59,14 @@ impl<'a> Awake<'a> {
         Self {
             mailbox,
             signal,
+            note,
             clock,
             options,
             first: Some(first),
             next_call: 0,
             callers: Vec::new(),
             outbox: Outbox::default(),
+            alarm_deadlines: Deadlines::default(),
             idle_since: None,
             idle_timer: None,
             leaving: None,
@@ -67,8 +74,9 @@ impl<'a> Awake<'a> {
         }
     }
 
-    /// Lets out what is committed, then tells the rest why they get no reply.
-    pub(super) async fn finish(mut self, exit: Exit) {
+    /// Lets out what is committed, then tells the rest why they get no reply. Says
+    /// why the instance ended if it was before its time.
+    pub(super) async fn finish(mut self, exit: Exit) -> Option<Ended> {
         self.signal.set_idle_since(None);
         while let Some(opened) = self.outbox.next().await {
             match opened {
@@ -81,12 +89,17 @@ impl<'a> Awake<'a> {
             Exit::ConstructFailed(message) => Some(Fault::Guest(message.into())),
             Exit::Reset(reset) => Some(Fault::Reset(reset)),
         };
-        let Some(fault) = fault else { return };
+        let fault = fault?;
+        let first_was_alarm = self.first.as_ref().is_some_and(is_alarm);
         let first = self.first.take().map(|event| event.reply);
         let running = self.callers.drain(..).map(|(_, caller)| caller);
         for caller in first.into_iter().chain(running) {
             answer(caller, Err(fault.clone()));
         }
+        Some(Ended {
+            fault,
+            first_was_alarm,
+        })
     }
 
     fn send(&mut self, effects: Vec<Effect>) {
@@ -97,6 +110,7 @@ impl<'a> Awake<'a> {
                     let at = self.callers.iter().position(|(id, _)| *id == call);
                     let at = at.expect("a call is answered once");
                     let (_, caller) = self.callers.swap_remove(at);
+                    self.alarm_deadlines.remove(call);
                     answer(caller, result.map_err(|message| Fault::Guest(message.into())));
                 }
             }
@@ -128,8 +142,11 @@ impl<'a> Awake<'a> {
     fn start(&mut self, event: Event) -> Next {
         let id = self.next_call;
         self.next_call += 1;
-        self.callers.push((id, event.reply));
+        if is_alarm(&event) {
+            self.alarm_deadlines.add(id, &self.clock);
+        }
         self.set_idle_since(None);
+        self.callers.push((id, event.reply));
         Next::Start(Call {
             id,
             request_id: event.request_id,
@@ -201,8 +218,16 @@ impl Life for Awake<'_> {
         }
     }
 
+    fn alarms_changed(&mut self, summary: AlarmSummary) {
+        self.note.set(summary);
+    }
+
     fn poll_next(&mut self, cx: &mut Context<'_>, load: Load) -> Poll<Next> {
         if let Err(reset) = self.poll_outbox(cx) {
+            self.cause = Some(reset);
+            return Poll::Ready(Next::Stop);
+        }
+        if let Poll::Ready(reset) = self.alarm_deadlines.poll(cx) {
             self.cause = Some(reset);
             return Poll::Ready(Next::Stop);
         }

@@ -15,6 +15,7 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc};
 
 use super::live::Live;
 use super::signal::{CLOSE, EVICT, REPLACE, Signal};
+use crate::alarm::Alarms;
 use crate::clock::Clock;
 use crate::event::{Event, Fault};
 use crate::guest::{Code, Limits};
@@ -58,6 +59,7 @@ pub struct Registry(Arc<Inner>);
 pub(super) struct Inner {
     pub(super) storage: Storage,
     pub(super) clock: Clock,
+    pub(super) alarms: Alarms,
     served: RwLock<Arc<Served>>,
     shards: Vec<Mutex<HashMap<Key, Slot>>>,
     /// One permit for each instance that the pool can hold.
@@ -94,10 +96,17 @@ impl Served {
 
 impl Registry {
     #[must_use]
-    pub fn new(storage: Storage, clock: Clock, live_objects: usize, served: Served) -> Self {
+    pub fn new(
+        storage: Storage,
+        clock: Clock,
+        alarms: Alarms,
+        live_objects: usize,
+        served: Served,
+    ) -> Self {
         Self(Arc::new(Inner {
             storage,
             clock,
+            alarms,
             served: RwLock::new(Arc::new(served)),
             shards: (0..SHARDS).map(|_| Mutex::default()).collect(),
             room: Arc::new(Semaphore::new(live_objects)),

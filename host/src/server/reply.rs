@@ -34,6 +34,7 @@ pub(super) fn respond(
             tracing::error!(%request, "{invalid}");
             invalid_reply(&invalid).into_response()
         }),
+        Ok(Reply::Alarms(_) | Reply::Done) => unreachable!("a request has a response"),
         Err(fault) => Problem::of(&fault, request).into_response(),
     };
     let id = HeaderValue::try_from(request.to_string()).expect("digits are a header value");

@@ -9,7 +9,7 @@ use quote::{quote, quote_spanned};
 use syn::ext::IdentExt;
 use syn::parse::{Parse, ParseStream};
 use syn::spanned::Spanned;
-use syn::{Error, Item, ItemImpl, LitStr, Path, Result, Token, Type};
+use syn::{Error, ImplItem, Item, ItemImpl, LitStr, Path, Result, Token, Type};
 
 const USAGE: &str = "`#[durable_object]` stands on an `impl DurableObject for …` block";
 const LONGEST_NAME: usize = 64;
@@ -27,10 +27,11 @@ fn registration(arguments: TokenStream, block: &TokenStream) -> Result<TokenStre
     let name = arguments.name.map_or_else(|| name_of_type(class), Ok)?;
     let ty = &block.self_ty;
     let text = &name.text;
+    let alarm = defines(&block, "alarm").then(|| quote!(.with_alarm()));
     Ok(quote_spanned! {name.span=>
         const _: () = {
             ::dormouse_sdk::__private::inventory::submit! {
-                ::dormouse_sdk::__private::Class::of::<#ty>(#text)
+                ::dormouse_sdk::__private::Class::of::<#ty>(#text)#alarm
             }
         };
     })
@@ -84,6 +85,12 @@ fn class_type(block: &ItemImpl) -> Result<&Path> {
             "a class is a struct or enum of this crate",
         )),
     }
+}
+
+/// Whether the block has a handler of this name, which the trait leaves to choice.
+fn defines(block: &ItemImpl, handler: &str) -> bool {
+    let is_handler = |item: &ImplItem| matches!(item, ImplItem::Fn(item) if item.sig.ident == handler);
+    block.items.iter().any(is_handler)
 }
 
 /// A checked class name.
@@ -181,6 +188,14 @@ mod tests {
     fn a_name_replaces_that_of_the_type() {
         let added = message("name = \"Room_2\",", "impl sdk::DurableObject for Chat {}");
         assert!(added.contains("< Chat > (\"Room_2\")"), "{added}");
+    }
+
+    #[test]
+    fn a_handler_in_the_block_is_told_to_the_host() {
+        let with = message("", "impl DurableObject for A { async fn alarm(&self, i: I) -> R {} }");
+        assert!(with.contains("(\"A\") . with_alarm ()"), "{with}");
+        let without = message("", "impl DurableObject for A { async fn fetch(&self) -> R {} }");
+        assert!(!without.contains("with_alarm"), "{without}");
     }
 
     #[test]
