@@ -82,11 +82,17 @@ pub enum LoadError {
 
 impl Code {
     /// Reads, compiles and checks a component. Compiled code is kept in `cache`.
-    pub async fn load(engine: &Engine, path: &Path, cache: Option<&Path>) -> Result<Self, LoadError> {
-        let wasm = tokio::fs::read(path).await.map_err(|source| LoadError::Read {
-            path: path.to_owned(),
-            source,
-        })?;
+    pub async fn load(
+        engine: &Engine,
+        path: &Path,
+        cache: Option<&Path>,
+    ) -> Result<Self, LoadError> {
+        let wasm = tokio::fs::read(path)
+            .await
+            .map_err(|source| LoadError::Read {
+                path: path.to_owned(),
+                source,
+            })?;
         Self::from_bytes(engine, wasm, cache).await
     }
 
@@ -149,7 +155,11 @@ impl Code {
         };
         let context = Context::new(identity, None, &[], &limits, Clock::system());
         let mut store = new_store(self.pre.engine(), context);
-        let instance = self.pre.instantiate_async(&mut store).await.map_err(failed)?;
+        let instance = self
+            .pre
+            .instantiate_async(&mut store)
+            .await
+            .map_err(failed)?;
         let guest = self.indices.load(&mut store, &instance).map_err(failed)?;
         let classes = guest.call_classes(&mut store).await.map_err(failed)?;
         checked(classes.into_iter().map(|class| class.name).collect())
@@ -207,7 +217,11 @@ fn check(
     if !interfaces.exports.iter().any(|export| export.known) {
         return Err(LoadError::WrongWorld {
             wanted: report::OBJECT_EXPORT,
-            exports: interfaces.exports.iter().map(|e| format!("`{e}`")).collect(),
+            exports: interfaces
+                .exports
+                .iter()
+                .map(|e| format!("`{e}`"))
+                .collect(),
         });
     }
     let mismatch = |error: wasmtime::Error| LoadError::Mismatch(format!("{error:#}"));
@@ -222,7 +236,9 @@ fn checked(names: Vec<String>) -> Result<Vec<Class>, LoadError> {
     }
     for (at, name) in names.iter().enumerate() {
         let mut chars = name.chars();
-        let valid = chars.next().is_some_and(|first| first.is_ascii_alphabetic())
+        let valid = chars
+            .next()
+            .is_some_and(|first| first.is_ascii_alphabetic())
             && chars.all(|c| c.is_ascii_alphanumeric() || c == '_')
             && name.len() <= MAX_CLASS_NAME_BYTES
             && !names[..at].contains(name);

@@ -200,7 +200,10 @@ impl std::fmt::Debug for Instance {
 #[error("{0}")]
 struct StorageFailed(Arc<str>);
 
-type Answer = (CallId, wasmtime::Result<Result<types::Response, types::Failure>>);
+type Answer = (
+    CallId,
+    wasmtime::Result<Result<types::Response, types::Failure>>,
+);
 
 async fn drive(
     accessor: &Accessor<Context>,
