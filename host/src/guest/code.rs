@@ -12,7 +12,6 @@ use sha2::{Digest, Sha256};
 use wasmtime::component::{Component, InstancePre};
 
 use super::bindings::exports::dormouse::object::object as exports;
-use exports::GuestIndices;
 use super::cache::Cache;
 use super::context::{Context, Identity};
 use super::engine::Engine;
@@ -20,6 +19,7 @@ use super::instance::{Instance, WakeError, new_store};
 use super::limits::Limits;
 use super::report::{self, Kind};
 use crate::clock::Clock;
+use exports::GuestIndices;
 
 const MAX_CLASS_NAME_BYTES: usize = 64;
 
@@ -87,11 +87,17 @@ pub enum LoadError {
 
 impl Code {
     /// Reads, compiles and checks a component. Compiled code is kept in `cache`.
-    pub async fn load(engine: &Engine, path: &Path, cache: Option<&Path>) -> Result<Self, LoadError> {
-        let wasm = tokio::fs::read(path).await.map_err(|source| LoadError::Read {
-            path: path.to_owned(),
-            source,
-        })?;
+    pub async fn load(
+        engine: &Engine,
+        path: &Path,
+        cache: Option<&Path>,
+    ) -> Result<Self, LoadError> {
+        let wasm = tokio::fs::read(path)
+            .await
+            .map_err(|source| LoadError::Read {
+                path: path.to_owned(),
+                source,
+            })?;
         Self::from_bytes(engine, wasm, cache).await
     }
 
@@ -158,7 +164,11 @@ impl Code {
         };
         let context = Context::new(identity, None, &[], &limits, Clock::system());
         let mut store = new_store(self.pre.engine(), context);
-        let instance = self.pre.instantiate_async(&mut store).await.map_err(failed)?;
+        let instance = self
+            .pre
+            .instantiate_async(&mut store)
+            .await
+            .map_err(failed)?;
         let guest = self.indices.load(&mut store, &instance).map_err(failed)?;
         let classes = guest.call_classes(&mut store).await.map_err(failed)?;
         checked(classes)
@@ -216,7 +226,11 @@ fn check(
     if !interfaces.exports.iter().any(|export| export.known) {
         return Err(LoadError::WrongWorld {
             wanted: report::OBJECT_EXPORT,
-            exports: interfaces.exports.iter().map(|e| format!("`{e}`")).collect(),
+            exports: interfaces
+                .exports
+                .iter()
+                .map(|e| format!("`{e}`"))
+                .collect(),
         });
     }
     let mismatch = |error: wasmtime::Error| LoadError::Mismatch(format!("{error:#}"));
@@ -245,7 +259,9 @@ fn checked(exported: Vec<exports::Class>) -> Result<Vec<Class>, LoadError> {
 
 fn is_class_name(name: &str) -> bool {
     let mut chars = name.chars();
-    chars.next().is_some_and(|first| first.is_ascii_alphabetic())
+    chars
+        .next()
+        .is_some_and(|first| first.is_ascii_alphabetic())
         && chars.all(|c| c.is_ascii_alphanumeric() || c == '_')
         && name.len() <= MAX_CLASS_NAME_BYTES
 }

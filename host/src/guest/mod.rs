@@ -5,7 +5,12 @@
 //! HTTP, the mailbox or which objects exist: the object room drives an instance
 //! through the [`Life`] trait.
 
-#[allow(unsafe_code, clippy::all, missing_debug_implementations, unreachable_pub)]
+#[allow(
+    unsafe_code,
+    clippy::all,
+    missing_debug_implementations,
+    unreachable_pub
+)]
 mod bindings;
 mod body;
 mod cache;

@@ -32,8 +32,17 @@ const KNOWN: &[(&str, &[&str], &[&str])] = &[
         "wasi:cli",
         &["0.2", "0.3"],
         &[
-            "environment", "exit", "stdin", "stdout", "stderr", "types", "terminal-input",
-            "terminal-output", "terminal-stdin", "terminal-stdout", "terminal-stderr",
+            "environment",
+            "exit",
+            "stdin",
+            "stdout",
+            "stderr",
+            "types",
+            "terminal-input",
+            "terminal-output",
+            "terminal-stdin",
+            "terminal-stdout",
+            "terminal-stderr",
         ],
     ),
     (
@@ -52,8 +61,14 @@ const KNOWN: &[(&str, &[&str], &[&str])] = &[
         "wasi:sockets",
         &["0.2", "0.3"],
         &[
-            "types", "ip-name-lookup", "network", "instance-network", "tcp", "tcp-create-socket",
-            "udp", "udp-create-socket",
+            "types",
+            "ip-name-lookup",
+            "network",
+            "instance-network",
+            "tcp",
+            "tcp-create-socket",
+            "udp",
+            "udp-create-socket",
         ],
     ),
 ];
@@ -111,7 +126,9 @@ pub async fn inspect(engine: &Engine, path: &Path) -> Result<Report, LoadError> 
     Ok(Report {
         digest,
         bytes,
-        classes: loaded.as_ref().map_or(Vec::new(), |code| code.classes().to_vec()),
+        classes: loaded
+            .as_ref()
+            .map_or(Vec::new(), |code| code.classes().to_vec()),
         imports,
         exports,
         contract,

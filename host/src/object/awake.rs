@@ -97,7 +97,10 @@ impl<'a> Awake<'a> {
                     let at = self.callers.iter().position(|(id, _)| *id == call);
                     let at = at.expect("a call is answered once");
                     let (_, caller) = self.callers.swap_remove(at);
-                    answer(caller, result.map_err(|message| Fault::Guest(message.into())));
+                    answer(
+                        caller,
+                        result.map_err(|message| Fault::Guest(message.into())),
+                    );
                 }
             }
         }
@@ -175,7 +178,9 @@ impl<'a> Awake<'a> {
         let deadline = since + self.options.idle;
         loop {
             let clock = &self.clock;
-            let timer = self.idle_timer.get_or_insert_with(|| clock.sleep_until(deadline));
+            let timer = self
+                .idle_timer
+                .get_or_insert_with(|| clock.sleep_until(deadline));
             if Pin::new(timer).poll(cx).is_pending() {
                 return Poll::Pending;
             }

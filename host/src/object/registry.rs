@@ -113,7 +113,11 @@ impl Registry {
     /// Serves other code from the next event of each object on. What runs may
     /// finish on the old code within `options.drain`.
     pub fn replace(&self, served: Served) {
-        let mut current = self.0.served.write().unwrap_or_else(PoisonError::into_inner);
+        let mut current = self
+            .0
+            .served
+            .write()
+            .unwrap_or_else(PoisonError::into_inner);
         *current = Arc::new(served);
         drop(current);
         self.0.raise(REPLACE);
@@ -234,7 +238,9 @@ impl Inner {
 
     fn raise(&self, flag: u8) {
         for shard in &self.shards {
-            lock(shard).values().for_each(|slot| slot.signal.raise(flag));
+            lock(shard)
+                .values()
+                .for_each(|slot| slot.signal.raise(flag));
         }
     }
 

@@ -92,7 +92,9 @@ impl Door {
         };
         self.registry.deliver(namespace, object, event);
         // A channel closed without an answer: the task was torn down with the host.
-        answer.await.unwrap_or(Err(Fault::Reset(Reset::ShuttingDown)))
+        answer
+            .await
+            .unwrap_or(Err(Fault::Reset(Reset::ShuttingDown)))
     }
 
     fn check_headers(&self, headers: &HeaderMap) -> Result<(), Problem> {
@@ -106,7 +108,9 @@ impl Door {
             StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE,
             "urn:dormouse:problem:headers-too-large",
             "Request headers too large",
-            format!("the headers have {bytes} bytes, the limit is {limit}; send fewer or shorter ones"),
+            format!(
+                "the headers have {bytes} bytes, the limit is {limit}; send fewer or shorter ones"
+            ),
         ))
     }
 
@@ -123,7 +127,9 @@ impl Door {
                 StatusCode::BAD_REQUEST,
                 "urn:dormouse:problem:bad-name",
                 "The object's name is not UTF-8",
-                format!("the name in {path:?} does not decode to UTF-8; percent-encode it as UTF-8"),
+                format!(
+                    "the name in {path:?} does not decode to UTF-8; percent-encode it as UTF-8"
+                ),
             )
         })?;
         let rest = &path[rest_at..];
@@ -150,7 +156,10 @@ impl Door {
             StatusCode::NOT_FOUND,
             "urn:dormouse:problem:unknown-class",
             "Unknown class",
-            format!("no class is called {class:?}; there is {}", classes.join(", ")),
+            format!(
+                "no class is called {class:?}; there is {}",
+                classes.join(", ")
+            ),
         )
         .with_classes(classes)
     }
@@ -190,7 +199,9 @@ fn report(fault: &Fault, route: &Route<'_>, request: RequestId) {
 }
 
 fn end_to_end(headers: &HeaderMap) -> Vec<(String, Vec<u8>)> {
-    let passing = headers.iter().filter(|(name, _)| !HOP_BY_HOP.contains(name));
+    let passing = headers
+        .iter()
+        .filter(|(name, _)| !HOP_BY_HOP.contains(name));
     passing
         .map(|(name, value)| (name.as_str().to_owned(), value.as_bytes().to_vec()))
         .collect()
