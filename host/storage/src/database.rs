@@ -187,14 +187,19 @@ impl Database {
         }
     }
 
-    /// Opens when everything this object has committed or seen so far is durable.
+    /// Opens when everything this object has committed or seen so far is durable, also
+    /// what it committed before it went to sleep.
     pub fn gate(&self) -> Ticket {
-        let seen = self
-            .pages
-            .as_ref()
-            .filter(|_| !self.shared.ungated(self.wrote));
-        let off = seen.map_or(0, |pages| pages.gate()).max(self.observed);
-        self.shared.ticket(off)
+        let own = match &self.pages {
+            Some(pages) => pages.gate(),
+            None => self.shared.gate(&self.key),
+        };
+        let own = if self.shared.ungated(self.wrote) {
+            0
+        } else {
+            own
+        };
+        self.shared.ticket(own.max(self.observed))
     }
 
     /// Something the object was told depends on `cause`: so does all it says from now on.
@@ -213,6 +218,7 @@ impl Database {
         if let Some(pages) = &self.pages {
             pages.truncate(0);
             pages.commit();
+            self.wrote = true;
             self.shared.after_delete(pages);
         }
         self.shared.after_commit();

@@ -230,6 +230,13 @@ impl Shared {
         Ok(pages)
     }
 
+    /// How far the log must be durable for an object that is not open here.
+    pub(crate) fn gate(&self, key: &ObjectKey) -> u64 {
+        self.objects()
+            .get(&files::number(key))
+            .map_or(0, |pages| pages.gate())
+    }
+
     /// An object went to sleep: its pages stay only as long as the file lacks some.
     pub(crate) fn disconnect(&self, key: &ObjectKey) {
         let mut objects = self.objects();
@@ -278,11 +285,9 @@ impl Shared {
             names: &self.names,
             manifest: &mut manifest,
         };
-        let mut redo = checkpoint.begin();
+        // First the position, then the pages: what is committed in between is in both.
+        let redo = checkpoint.begin();
         let jobs = self.jobs();
-        if self.env.faults.is(Fault::RedoTakenAfterPages) {
-            redo = self.common.log.end();
-        }
         let result = checkpoint
             .run(redo, &jobs, |pages| {
                 self.common.files.forget(pages.number())
