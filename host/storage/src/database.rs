@@ -167,6 +167,8 @@ impl Database {
             return Ok(());
         }
         let Err(error) = open.turn.commit(&open.connection) else {
+            self.wrote = true;
+            self.shared.after_commit();
             return Ok(());
         };
         let error = match (error.kind(), error.code()) {

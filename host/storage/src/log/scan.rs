@@ -120,6 +120,9 @@ fn load(env: &Env, manifest: &Manifest) -> Result<Vec<Segment>, Error> {
             BadHeader::Version(version) => newer(&name, version),
             BadHeader::Damaged => damaged(&name, "has a damaged header"),
         })?;
+        if (bytes.len() as u64) < header.bytes {
+            return Err(damaged(&name, "is shorter than it was made"));
+        }
         let epoch = segments.last().map_or(0, |before| before.header.epoch);
         if header.number != number || header.log != log || header.epoch < epoch {
             return Err(damaged(

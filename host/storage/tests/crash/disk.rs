@@ -138,6 +138,11 @@ impl SimDisk {
         }
     }
 
+    /// Lets chance fall otherwise.
+    pub fn stir(&self, by: u64) {
+        self.state().rng.0 ^= by.wrapping_mul(0x2545_f491_4f6c_dd1d);
+    }
+
     pub fn ops(&self) -> u64 {
         self.state().ops
     }

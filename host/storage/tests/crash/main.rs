@@ -6,5 +6,8 @@
 #![allow(unreachable_pub, clippy::unwrap_used)]
 
 mod chain;
+mod damage;
 mod disk;
+mod every_cut;
+mod space;
 mod world;

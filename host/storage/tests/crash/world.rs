@@ -6,7 +6,10 @@
 //! integrity check.
 
 use std::collections::BTreeMap;
+use std::pin::Pin;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::task::{Context, Wake, Waker};
 
 use dormouse_storage::{
     Database, Env, Error, Fault, Faults, ObjectKey, Options, Storage, Ticket, Value,
@@ -24,11 +27,33 @@ struct Version {
     content: Content,
 }
 
-/// Something that waits to be told.
+/// Something that waits to be told. Its gate wakes it, and it leaves at that very moment.
 struct Output {
     object: usize,
     version: usize,
+    bell: Arc<Bell>,
+    _waiting: Ticket,
+}
+
+struct Bell {
     gate: Ticket,
+    disk: SimDisk,
+    left: AtomicBool,
+}
+
+impl Bell {
+    /// Nothing leaves a machine that is off.
+    fn look(&self) {
+        if self.gate.is_open() && !self.disk.has_ended() {
+            self.left.store(true, Ordering::Relaxed);
+        }
+    }
+}
+
+impl Wake for Bell {
+    fn wake(self: Arc<Self>) {
+        self.look();
+    }
 }
 
 pub struct World {
@@ -40,7 +65,7 @@ pub struct World {
     awake: Vec<Option<Database>>,
     history: Vec<Vec<Version>>,
     /// The newest version of each object that the outside knows.
-    seen: Vec<usize>,
+    pub seen: Vec<usize>,
     outputs: Vec<Output>,
     stamp: u8,
     /// All commits alike in size, which is what an old record behind a torn tail needs.
@@ -129,6 +154,7 @@ impl World {
 
     /// The process is gone; the disk is as `how` leaves it.
     pub fn crash(&mut self, how: Crash) {
+        self.deliver();
         self.outputs.clear();
         self.awake
             .iter_mut()
@@ -172,7 +198,7 @@ impl World {
         self.awake[object].get_or_insert_with(|| storage.database(key(object)))
     }
 
-    fn write(&mut self, object: usize) -> Result<(), Error> {
+    pub fn write(&mut self, object: usize) -> Result<(), Error> {
         let mut rng = self.rng.clone();
         self.stamp = self.stamp.wrapping_add(1);
         let stamp = self.stamp;
@@ -267,6 +293,9 @@ impl World {
 
     fn committed(&mut self, object: usize, position: u64, content: Content) {
         self.history[object].push(Version { position, content });
+        // Every commit is answered to whoever asked for it.
+        let (version, gate) = (self.history[object].len() - 1, self.database(object).gate());
+        self.put_out(object, version, gate);
     }
 
     /// `speaker` says what it knows of `subject`: of itself, or from a message.
@@ -282,35 +311,40 @@ impl World {
         let speaker = self.database(speaker);
         speaker.observe(&cause);
         let gate = speaker.gate();
+        self.put_out(subject, version, gate);
+    }
+
+    fn put_out(&mut self, object: usize, version: usize, gate: Ticket) {
+        let bell = Arc::new(Bell {
+            gate: gate.clone(),
+            disk: self.disk.clone(),
+            left: AtomicBool::new(false),
+        });
+        let (mut waiting, waker) = (gate, Waker::from(Arc::clone(&bell)));
+        if Pin::new(&mut waiting)
+            .poll(&mut Context::from_waker(&waker))
+            .is_ready()
+        {
+            bell.look();
+        }
         self.outputs.push(Output {
-            object: subject,
+            object,
             version,
-            gate,
+            bell,
+            _waiting: waiting,
         });
     }
 
-    /// What may leave, leaves.
+    /// What has left is known outside.
     fn deliver(&mut self) {
-        if self.disk.has_ended() {
-            return;
-        }
         let seen = &mut self.seen;
         self.outputs.retain(|output| {
-            let open = output.gate.is_open();
-            if open {
+            let left = output.bell.left.load(Ordering::Relaxed);
+            if left {
                 seen[output.object] = seen[output.object].max(output.version);
             }
-            !open
+            !left
         });
-        // Every commit is also answered to whoever asked for it.
-        for object in 0..OBJECTS {
-            let Some(db) = &self.awake[object] else {
-                continue;
-            };
-            if db.gate().is_open() && !db.in_turn() {
-                self.seen[object] = self.seen[object].max(self.history[object].len() - 1);
-            }
-        }
     }
 
     /// Compares what recovery has left with what it may leave, and takes it as the new truth:
@@ -348,6 +382,36 @@ impl World {
             self.history[object].truncate(version + 1);
         }
         Ok(())
+    }
+
+    /// As `check`, when files were damaged behind storage's back: an object may refuse to be
+    /// read, but what can be read must be true. How many refused.
+    pub fn check_readable(&mut self) -> Result<usize, Violation> {
+        let now: Vec<Option<Content>> = (0..OBJECTS)
+            .map(|object| self.content(object).ok())
+            .collect();
+        let mut cuts: Vec<u64> = self
+            .history
+            .iter()
+            .flatten()
+            .map(|version| version.position)
+            .collect();
+        cuts.sort_unstable();
+        let fits = |cut: &u64| {
+            now.iter().enumerate().all(|(object, now)| {
+                let version = self.at(object, *cut);
+                let same = |now: &Content| {
+                    self.history[object][version].content == *now && version >= self.seen[object]
+                };
+                now.as_ref().is_none_or(same)
+            })
+        };
+        match cuts.into_iter().rev().any(|cut| fits(&cut)) {
+            true => Ok(now.iter().filter(|now| now.is_none()).count()),
+            false => Err(Violation(
+                "what can be read was never true at one time, or is too old".into(),
+            )),
+        }
     }
 
     /// The version an object had when the log was cut there.
