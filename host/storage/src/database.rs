@@ -18,7 +18,7 @@ use crate::options::Limits;
 use crate::pages::Pages;
 use crate::reserved;
 use crate::sqlite::Connection;
-use crate::storage::Shared;
+use crate::storage::Owner;
 use crate::text::skip_blank;
 use crate::ticket::Ticket;
 use crate::turn::{SavepointId, Turn};
@@ -27,7 +27,7 @@ use crate::value::{Batch, ResultSet, Value};
 /// One object's database. Closing or dropping it is putting the object to sleep.
 pub struct Database {
     key: ObjectKey,
-    shared: Arc<Shared>,
+    shared: Arc<Owner>,
     pages: Option<Arc<Pages>>,
     open: Option<Open>,
     interrupt: Option<Box<dyn FnMut() -> bool + Send>>,
@@ -48,7 +48,7 @@ struct Open {
     turn: Turn,
     limits: Limits,
     name: Option<String>,
-    shared: Arc<Shared>,
+    shared: Arc<Owner>,
     connection: Connection,
     pages: Arc<Pages>,
 }
@@ -67,7 +67,7 @@ impl fmt::Debug for Database {
 }
 
 impl Database {
-    pub(crate) fn new(key: ObjectKey, shared: Arc<Shared>) -> Database {
+    pub(crate) fn new(key: ObjectKey, shared: Arc<Owner>) -> Database {
         Database {
             key,
             shared,
@@ -307,7 +307,7 @@ impl Open {
         key: &ObjectKey,
         pages: Arc<Pages>,
         connection: Connection,
-        shared: Arc<Shared>,
+        shared: Arc<Owner>,
     ) -> Result<Open, Error> {
         let turn = Turn::new(&connection)?;
         let limits = shared.limits().clone();

@@ -9,6 +9,7 @@ use std::collections::BTreeMap;
 use std::ffi::CString;
 use std::fmt;
 use std::io::{self, ErrorKind};
+use std::ops::Deref;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
@@ -36,7 +37,26 @@ const LOCK: &str = "LOCK";
 /// Handle to a data folder.
 #[derive(Debug, Clone)]
 pub struct Storage {
-    shared: Arc<Shared>,
+    shared: Arc<Owner>,
+}
+
+/// What `Storage` and `Database` share. The last one to go ends the threads, which hold
+/// `Shared` only, and with it gives the folder free.
+#[derive(Debug)]
+pub(crate) struct Owner(Arc<Shared>);
+
+impl Deref for Owner {
+    type Target = Shared;
+
+    fn deref(&self) -> &Shared {
+        &self.0
+    }
+}
+
+impl Drop for Owner {
+    fn drop(&mut self) {
+        self.threads.stop(&self.common.log);
+    }
 }
 
 /// One object that has a database.
@@ -122,7 +142,9 @@ impl Storage {
         } else {
             shared.prepare()?;
         }
-        Ok(Storage { shared })
+        Ok(Storage {
+            shared: Arc::new(Owner(shared)),
+        })
     }
 
     /// Names a database; opens nothing yet.
@@ -377,12 +399,6 @@ impl Shared {
         };
         self.disconnect(&key);
         name
-    }
-}
-
-impl Drop for Shared {
-    fn drop(&mut self) {
-        self.threads.stop(&self.common.log);
     }
 }
 

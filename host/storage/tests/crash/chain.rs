@@ -26,7 +26,7 @@ fn how(rng: &mut Rng) -> Crash {
 pub fn chain(seed: u64, fault: Option<Fault>, tally: &mut Tally) -> Result<(), Violation> {
     let mut world = World::new(seed, fault);
     // An old record that fits behind a torn tail needs commits of one size.
-    world.uniform = fault == Some(Fault::AppendBehindTail) || seed % 8 == 0;
+    world.uniform = fault == Some(Fault::AppendBehindTail) || seed.is_multiple_of(8);
     let mut rng = Rng(seed ^ 0xc4a1);
     start(&mut world, &mut rng, tally)?;
     let crashes = if world.uniform { 30 } else { 1 + rng.below(6) };
