@@ -5,7 +5,12 @@
 //! HTTP, the mailbox or which objects exist: the object room drives an instance
 //! through the [`Life`] trait.
 
-#[allow(unsafe_code, clippy::all, missing_debug_implementations, unreachable_pub)]
+#[allow(
+    unsafe_code,
+    clippy::all,
+    missing_debug_implementations,
+    unreachable_pub
+)]
 mod bindings;
 mod body;
 mod cache;
@@ -16,6 +21,7 @@ mod imports;
 mod instance;
 mod limits;
 mod report;
+mod socket;
 mod stdio;
 
 pub use code::{Class, Code, LoadError};
