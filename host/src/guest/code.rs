@@ -12,13 +12,15 @@ use sha2::{Digest, Sha256};
 use wasmtime::component::{Component, InstancePre};
 
 use super::bindings::exports::dormouse::object::object as exports;
+use super::bindings::websocket::exports::dormouse::object::websocket_handler::GuestIndices as SocketIndices;
 use super::cache::Cache;
 use super::context::{Context, Identity};
 use super::engine::Engine;
-use super::instance::{Instance, WakeError, new_store};
+use super::instance::{Handlers, Instance, WakeError, new_store};
 use super::limits::Limits;
 use super::report::{self, Kind};
 use crate::clock::Clock;
+use crate::socket::Hub;
 use exports::GuestIndices;
 
 const MAX_CLASS_NAME_BYTES: usize = 64;
@@ -37,6 +39,7 @@ pub struct Class {
 pub struct Code {
     pre: InstancePre<Context>,
     indices: GuestIndices,
+    websocket: Option<SocketIndices>,
     classes: Vec<Class>,
     digest: String,
 }
@@ -118,6 +121,8 @@ impl Code {
     ) -> Result<Self, LoadError> {
         let (pre, indices) = check(engine, component)?;
         let mut code = Self {
+            // An error means that the component has no such handler.
+            websocket: SocketIndices::new(&pre).ok(),
             pre,
             indices,
             classes: Vec::new(),
@@ -146,12 +151,20 @@ impl Code {
         vars: &[(String, String)],
         limits: &Limits,
         clock: &Clock,
+        hub: Arc<Hub>,
     ) -> Result<Instance, WakeError> {
-        let context = Context::new(identity, Some(database), vars, limits, clock.clone());
+        let clock = clock.clone();
+        let context = Context::new(identity, Some(database), vars, limits, clock, hub);
         let mut store = new_store(self.pre.engine(), context);
         let instance = self.pre.instantiate_async(&mut store).await?;
-        let guest = self.indices.load(&mut store, &instance)?;
-        Ok(Instance::new(store, guest, *limits))
+        let handlers = Handlers {
+            object: self.indices.load(&mut store, &instance)?,
+            websocket: match &self.websocket {
+                Some(indices) => Some(indices.load(&mut store, &instance)?),
+                None => None,
+            },
+        };
+        Ok(Instance::new(store, handlers, *limits))
     }
 
     async fn ask_classes(&self) -> Result<Vec<Class>, LoadError> {
@@ -162,7 +175,14 @@ impl Code {
             class: "".into(),
             object: nobody,
         };
-        let context = Context::new(identity, None, &[], &limits, Clock::system());
+        let context = Context::new(
+            identity,
+            None,
+            &[],
+            &limits,
+            Clock::system(),
+            Arc::default(),
+        );
         let mut store = new_store(self.pre.engine(), context);
         let instance = self
             .pre
@@ -171,7 +191,10 @@ impl Code {
             .map_err(failed)?;
         let guest = self.indices.load(&mut store, &instance).map_err(failed)?;
         let classes = guest.call_classes(&mut store).await.map_err(failed)?;
-        checked(classes)
+        let handlers = ExportedHandlers {
+            websocket: self.websocket.is_some(),
+        };
+        checked(classes, &handlers)
     }
 }
 
@@ -223,7 +246,8 @@ fn check(
             offered: report::OFFERED.join(", "),
         });
     }
-    if !interfaces.exports.iter().any(|export| export.known) {
+    let mut exports = interfaces.exports.iter();
+    if !exports.any(|export| export.known && export.name == "dormouse:object/object") {
         return Err(LoadError::WrongWorld {
             wanted: report::OBJECT_EXPORT,
             exports: interfaces
@@ -239,7 +263,15 @@ fn check(
     Ok((pre, indices))
 }
 
-fn checked(exported: Vec<exports::Class>) -> Result<Vec<Class>, LoadError> {
+/// The optional interfaces that a component exports.
+struct ExportedHandlers {
+    websocket: bool,
+}
+
+fn checked(
+    exported: Vec<exports::Class>,
+    exported_handlers: &ExportedHandlers,
+) -> Result<Vec<Class>, LoadError> {
     if exported.is_empty() {
         return Err(LoadError::Classes("it has none".to_owned()));
     }
@@ -248,10 +280,18 @@ fn checked(exported: Vec<exports::Class>) -> Result<Vec<Class>, LoadError> {
         if !is_class_name(&class.name) || classes.iter().any(|other| *other.name == class.name) {
             return Err(LoadError::ClassName { name: class.name });
         }
+        let websocket = class.handlers.contains(exports::Handlers::WEBSOCKET);
+        if websocket && !exported_handlers.websocket {
+            return Err(LoadError::Mismatch(format!(
+                "class `{}` says that it takes WebSockets, but the component does not export \
+                 `dormouse:object/websocket-handler`",
+                class.name
+            )));
+        }
         classes.push(Class {
             name: class.name.into(),
             alarm: class.handlers.contains(exports::Handlers::ALARM),
-            websocket: class.handlers.contains(exports::Handlers::WEBSOCKET),
+            websocket,
         });
     }
     Ok(classes)

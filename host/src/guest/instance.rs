@@ -21,11 +21,20 @@ use wasmtime::{AsContextMut, Store, Trap, UpdateDeadline};
 
 use super::bindings::dormouse::object::types;
 use super::bindings::exports::dormouse::object::object::Guest;
+use super::bindings::websocket::exports::dormouse::object::websocket_handler::Guest as SocketGuest;
 use super::body;
 use super::context::Context;
+use super::imports::websocket::Upgrade;
 use super::limits::{Limits, Meter};
 use crate::clock::Clock;
+use crate::socket::SocketId;
+use tokio_tungstenite::tungstenite::protocol::Message as Frame;
+
+use super::socket;
 use crate::event::{Chunk, Kind, Reply, Request, RequestId, Reset, Response};
+
+/// The answer that opens an accepted socket.
+const SWITCHING_PROTOCOLS: u16 = 101;
 
 /// Names one call while it runs; chosen by who starts it.
 pub type CallId = u64;
@@ -51,6 +60,14 @@ pub enum Effect {
         permit: mpsc::OwnedPermit<Chunk>,
         chunk: Chunk,
     },
+    /// A frame for a socket of the object.
+    Frame { socket: SocketId, frame: Frame },
+}
+
+/// The exports of one instance; optional ones may be missing.
+pub(super) struct Handlers {
+    pub(super) object: Guest,
+    pub(super) websocket: Option<SocketGuest>,
 }
 
 /// What runs in the instance at the moment.
@@ -105,7 +122,7 @@ impl WakeError {
 /// One live instance. Dropping it is what putting an object to sleep means.
 pub struct Instance {
     store: Store<Context>,
-    guest: Guest,
+    guest: Handlers,
     limits: Limits,
     meter: Meter,
 }
@@ -126,7 +143,7 @@ pub(super) fn new_store(engine: &wasmtime::Engine, context: Context) -> Store<Co
 }
 
 impl Instance {
-    pub(super) fn new(store: Store<Context>, guest: Guest, limits: Limits) -> Self {
+    pub(super) fn new(store: Store<Context>, guest: Handlers, limits: Limits) -> Self {
         let meter = store.data().meter.clone();
         Self {
             store,
@@ -201,21 +218,22 @@ impl std::fmt::Debug for Instance {
 struct StorageFailed(Arc<str>);
 
 /// What a handler gave back, still in the guest's terms.
-enum Returned {
+pub(super) enum Returned {
     Response(types::Response),
+    Done,
 }
 
-type Answer = (CallId, wasmtime::Result<Result<Returned, types::Failure>>);
-type Running<'a> = Pin<Box<dyn Future<Output = Answer> + Send + 'a>>;
+pub(super) type Answer = (CallId, wasmtime::Result<Result<Returned, types::Failure>>);
+pub(super) type Running<'a> = Pin<Box<dyn Future<Output = Answer> + Send + 'a>>;
 
 async fn drive(
     accessor: &Accessor<Context>,
-    guest: &Guest,
+    guest: &Handlers,
     meter: &Meter,
     constructed: &AtomicBool,
     life: &mut impl Life,
 ) -> wasmtime::Result<Exit> {
-    if let Err(failure) = construct(accessor, guest, meter, life).await? {
+    if let Err(failure) = construct(accessor, &guest.object, meter, life).await? {
         return Ok(Exit::ConstructFailed(failure.message));
     }
     constructed.store(true, Ordering::Relaxed);
@@ -292,11 +310,21 @@ fn end_turn(
 
 fn start<'a>(
     accessor: &'a Accessor<Context>,
-    guest: &Guest,
+    guest: &Handlers,
     call: Call,
 ) -> wasmtime::Result<Running<'a>> {
     match call.kind {
-        Kind::Fetch(request) => start_fetch(accessor, guest, call.id, call.request_id, request),
+        Kind::Fetch(request) => {
+            start_fetch(accessor, &guest.object, call.id, call.request_id, request)
+        }
+        kind => match &guest.websocket {
+            Some(handler) => socket::start(accessor, handler, call.id, call.request_id, kind),
+            // Code without the handler ignores what it would handle.
+            None => Ok(Box::pin(std::future::ready((
+                call.id,
+                Ok(Ok(Returned::Done)),
+            )))),
+        },
     }
 }
 
@@ -314,7 +342,15 @@ fn start_fetch<'a>(
             url: request.url,
             headers: request.headers,
             body: body::lower(access.as_context_mut(), request.body)?,
+            upgrade: match request.upgrade {
+                Some(protocols) => {
+                    let upgrade = Upgrade { call, protocols };
+                    Some(access.get().table.push(upgrade)?)
+                }
+                None => None,
+            },
         };
+        access.get().request_begins(call);
         let started = fetch.start_call_concurrent(access.as_context_mut(), (request,))?;
         access.get().serve(started.task(), request_id);
         Ok(started)
@@ -334,12 +370,21 @@ fn answer(
     life: &mut impl Life,
 ) -> wasmtime::Result<()> {
     let (result, gate) = accessor.with(|mut access| -> wasmtime::Result<_> {
+        let socket = access.get().request_ends(call);
         let result = match result {
-            Ok(Returned::Response(response)) => Ok(Reply::Response(Response {
-                status: response.status,
-                headers: response.headers,
-                body: body::lift(access.as_context_mut(), response.body)?,
-            })),
+            Ok(Returned::Done) => Ok(Reply::Done),
+            Ok(Returned::Response(response)) => Ok(match socket {
+                Some(socket) if response.status == SWITCHING_PROTOCOLS => Reply::Upgrade {
+                    headers: response.headers,
+                    socket,
+                },
+                // A socket that was taken without a 101 is dropped here.
+                _ => Reply::Response(Response {
+                    status: response.status,
+                    headers: response.headers,
+                    body: body::lift(access.as_context_mut(), response.body)?,
+                }),
+            }),
             Err(failure) => Err(failure.message),
         };
         Ok((result, access.get().database()?.gate()))

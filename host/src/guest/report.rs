@@ -27,7 +27,11 @@ pub(super) const OFFERED: &[&str] = &[
 
 /// Interfaces offered, by package: what an import must name.
 const KNOWN: &[(&str, &[&str], &[&str])] = &[
-    ("dormouse:object", &["0.1"], &["types", "sql", "log"]),
+    (
+        "dormouse:object",
+        &["0.1"],
+        &["types", "sql", "log", "websocket"],
+    ),
     (
         "wasi:cli",
         &["0.2", "0.3"],
@@ -72,6 +76,9 @@ const KNOWN: &[(&str, &[&str], &[&str])] = &[
         ],
     ),
 ];
+
+/// Interfaces of `dormouse:object` that a component may export.
+const USED_EXPORTS: &[&str] = &["object", "websocket-handler"];
 
 /// What `inspect` found.
 #[derive(Debug, Serialize)]
@@ -173,7 +180,10 @@ fn import(full: &str) -> Interface {
 
 fn export(full: &str) -> Interface {
     let (name, version) = split(full);
-    let known = name == "dormouse:object/object" && version.is_some_and(|v| on_track(v, &["0.1"]));
+    let known = name
+        .strip_prefix("dormouse:object/")
+        .is_some_and(|interface| USED_EXPORTS.contains(&interface))
+        && version.is_some_and(|version| on_track(version, &["0.1"]));
     Interface::new(name, version, known)
 }
 

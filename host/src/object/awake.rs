@@ -17,12 +17,14 @@ use crate::clock::{Clock, Moment, Sleep};
 use crate::event::{Event, Fault, Reply, Reset};
 use crate::guest::{Call, CallId, Effect, Exit, Life, Load, Next};
 use crate::outbox::Outbox;
+use crate::socket::Hub;
 
 type Caller = oneshot::Sender<Result<Reply, Fault>>;
 
 pub(super) struct Awake<'a> {
     mailbox: &'a mut mpsc::Receiver<Event>,
     signal: &'a Signal,
+    hub: &'a Hub,
     clock: Clock,
     options: &'a Options,
     /// The event that woke the object; waits for the constructor.
@@ -47,6 +49,7 @@ impl<'a> Awake<'a> {
     pub(super) fn new(
         mailbox: &'a mut mpsc::Receiver<Event>,
         signal: &'a Signal,
+        hub: &'a Hub,
         clock: Clock,
         options: &'a Options,
         first: Event,
@@ -54,6 +57,7 @@ impl<'a> Awake<'a> {
         Self {
             mailbox,
             signal,
+            hub,
             clock,
             options,
             first: Some(first),
@@ -93,6 +97,7 @@ impl<'a> Awake<'a> {
         for effect in effects {
             match effect {
                 Effect::Chunk { permit, chunk } => drop(permit.send(chunk)),
+                Effect::Frame { socket, frame } => self.hub.transmit(socket, frame),
                 Effect::Reply { call, result } => {
                     let at = self.callers.iter().position(|(id, _)| *id == call);
                     let at = at.expect("a call is answered once");

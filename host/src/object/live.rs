@@ -14,6 +14,7 @@ use super::signal::{EVICT, REPLACE, Signal};
 use crate::event::{Event, Fault};
 use crate::guest::{Identity, Instance};
 use crate::id::ObjectName;
+use crate::socket::Hub;
 
 pub(super) struct Live {
     registry: Arc<Inner>,
@@ -21,6 +22,7 @@ pub(super) struct Live {
     object: ObjectName,
     mailbox: mpsc::Receiver<Event>,
     signal: Arc<Signal>,
+    hub: Arc<Hub>,
 }
 
 impl Live {
@@ -30,6 +32,7 @@ impl Live {
         object: ObjectName,
         mailbox: mpsc::Receiver<Event>,
         signal: Arc<Signal>,
+        hub: Arc<Hub>,
     ) -> Self {
         Self {
             registry,
@@ -37,6 +40,7 @@ impl Live {
             object,
             mailbox,
             signal,
+            hub,
         }
     }
 
@@ -67,7 +71,8 @@ impl Live {
         };
         let clock = self.registry.clock.clone();
         let options = &served.options;
-        let mut awake = Awake::new(&mut self.mailbox, &self.signal, clock, options, event);
+        let (mailbox, hub) = (&mut self.mailbox, &*self.hub);
+        let mut awake = Awake::new(mailbox, &self.signal, hub, clock, options, event);
         let exit = instance.run(&mut awake).await;
         awake.finish(exit).await;
         drop(instance);
@@ -86,9 +91,10 @@ impl Live {
         };
         let options = &served.options;
         let clock = &self.registry.clock;
+        let (vars, limits, hub) = (&options.vars, &options.limits, self.hub.clone());
         let instance = served
             .code
-            .instantiate(identity, database, &options.vars, &options.limits, clock)
+            .instantiate(identity, database, vars, limits, clock, hub)
             .await;
         instance.map_err(|error| {
             let (class, object) = (&*self.key.class, tracing::field::display(&self.object));

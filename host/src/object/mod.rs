@@ -7,7 +7,9 @@
 
 mod awake;
 mod live;
+mod mail;
 mod registry;
 mod signal;
 
+pub use mail::Mail;
 pub use registry::{Options, Registry, Served};
