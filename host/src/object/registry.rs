@@ -13,11 +13,12 @@ use std::time::Duration;
 use dormouse_storage::Storage;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc};
 
+use super::caller::Caller;
 use super::live::Live;
 use super::signal::{CLOSE, EVICT, REPLACE, Signal};
 use crate::clock::Clock;
 use crate::event::{Event, Fault};
-use crate::guest::{Code, Limits};
+use crate::guest::{Code, Identity, Limits};
 use crate::id::{Namespace, ObjectId, ObjectName};
 use crate::socket::Hub;
 
@@ -135,9 +136,12 @@ impl Registry {
     /// Puts an event into the object's mailbox; never waits. Whatever happens to
     /// it, its reply channel is answered or closed.
     pub fn deliver(&self, namespace: &Namespace, object: ObjectName, event: Event) {
-        if let Err((event, fault)) = self.0.try_deliver(namespace, object, event) {
-            // A caller that is gone needs no answer.
-            let _ = event.reply.send(Err(fault));
+        if let Err((event, fault)) = self.0.try_deliver(namespace, &object, event) {
+            let who = Identity {
+                class: namespace.class.clone(),
+                object,
+            };
+            Caller::of(event).0.answer(&who, Err(fault));
         }
     }
 
@@ -188,7 +192,7 @@ impl Inner {
     fn try_deliver(
         self: &Arc<Self>,
         namespace: &Namespace,
-        object: ObjectName,
+        object: &ObjectName,
         event: Event,
     ) -> Result<(), (Event, Fault)> {
         if self.closing.load(Ordering::Acquire) {
@@ -207,7 +211,7 @@ impl Inner {
         let hub = &entry.hub;
         let slot = entry
             .slot
-            .get_or_insert_with(|| self.open_slot(&slot_key, object, hub.clone()));
+            .get_or_insert_with(|| self.open_slot(&slot_key, object.clone(), hub.clone()));
         match slot.mailbox.try_send(event) {
             Ok(()) => Ok(()),
             Err(mpsc::error::TrySendError::Full(event)) => {
