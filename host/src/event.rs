@@ -12,6 +12,8 @@ use std::time::{SystemTime, UNIX_EPOCH};
 use bytes::Bytes;
 use tokio::sync::{mpsc, oneshot};
 
+use crate::socket::{OpenSocket, SocketId};
+
 /// One thing for an object to handle, and where its result goes.
 #[derive(Debug)]
 pub struct Event {
@@ -23,6 +25,28 @@ pub struct Event {
 #[derive(Debug)]
 pub enum Kind {
     Fetch(Request),
+    SocketMessage {
+        socket: SocketId,
+        message: SocketMessage,
+    },
+    /// The socket is closed; it is gone once this is handled.
+    SocketClosed {
+        socket: SocketId,
+        code: u16,
+        reason: String,
+        was_clean: bool,
+    },
+    /// The peer broke the protocol; `SocketClosed` follows.
+    SocketFailed {
+        socket: SocketId,
+        message: String,
+    },
+}
+
+#[derive(Clone, Debug)]
+pub enum SocketMessage {
+    Text(Arc<str>),
+    Binary(Bytes),
 }
 
 #[derive(Debug)]
@@ -32,10 +56,27 @@ pub struct Request {
     pub url: String,
     pub headers: Vec<(String, Vec<u8>)>,
     pub body: Body,
+    /// The subprotocols offered, if the client asks for a WebSocket.
+    pub upgrade: Option<Vec<String>>,
+}
+
+/// What an event that was handled gives back.
+#[derive(Debug)]
+pub enum Reply {
+    /// To [`Kind::Fetch`].
+    Response(Response),
+    /// To [`Kind::Fetch`] with an upgrade that the object took: the headers of
+    /// the 101 and the socket that waits for its connection.
+    Upgrade {
+        headers: Vec<(String, Vec<u8>)>,
+        socket: OpenSocket,
+    },
+    /// To every other kind.
+    Done,
 }
 
 #[derive(Debug)]
-pub struct Reply {
+pub struct Response {
     pub status: u16,
     pub headers: Vec<(String, Vec<u8>)>,
     pub body: Body,

@@ -15,7 +15,7 @@
 
 wit_bindgen::generate!({
     path: "../wit",
-    world: "objects",
+    world: "all-handlers",
     generate_all,
 });
 

@@ -11,8 +11,11 @@ use std::pin::Pin;
 use std::rc::Rc;
 
 use crate::bindings::dormouse::object::types as wit;
+use crate::bindings::dormouse::object::websocket as wit_socket;
 use crate::bindings::exports::dormouse::object::object as exports;
+use crate::bindings::exports::dormouse::object::websocket_handler;
 use crate::http::{Request, Response};
+use crate::websocket::{Message, WebSocket};
 use crate::{DurableObject, Env, Error, Result, State, logging};
 
 type LocalFuture<'a, T> = Pin<Box<dyn Future<Output = T> + 'a>>;
@@ -24,6 +27,7 @@ type Object = Rc<dyn Events>;
 pub struct Class {
     name: &'static str,
     construct: fn(State, Env) -> LocalFuture<'static, Result<Object>>,
+    websocket: bool,
 }
 
 inventory::collect!(Class);
@@ -36,7 +40,21 @@ impl Class {
             construct: |state, env| {
                 Box::pin(async { Ok(Rc::new(O::new(state, env).await?) as Object) })
             },
+            websocket: false,
         }
+    }
+
+    /// The class overrides a handler for WebSockets.
+    #[must_use]
+    pub const fn with_websocket(mut self) -> Self {
+        self.websocket = true;
+        self
+    }
+
+    fn handlers(&self) -> exports::Handlers {
+        let mut handlers = exports::Handlers::empty();
+        handlers.set(exports::Handlers::WEBSOCKET, self.websocket);
+        handlers
     }
 
     /// All classes, by name. Two of one name would make which one serves an
@@ -62,11 +80,33 @@ impl Class {
 /// `DurableObject` as the exports need it: without its type.
 trait Events {
     fn fetch(&self, request: Request) -> LocalFuture<'_, Result<Response>>;
+    fn message(&self, socket: WebSocket, message: Message) -> LocalFuture<'_, Result<()>>;
+    fn close(&self, socket: WebSocket, end: Close) -> LocalFuture<'_, Result<()>>;
+    fn error(&self, socket: WebSocket, error: String) -> LocalFuture<'_, Result<()>>;
+}
+
+/// How a socket was closed.
+struct Close {
+    code: u16,
+    reason: String,
+    was_clean: bool,
 }
 
 impl<O: DurableObject> Events for O {
     fn fetch(&self, request: Request) -> LocalFuture<'_, Result<Response>> {
         Box::pin(DurableObject::fetch(self, request))
+    }
+
+    fn message(&self, socket: WebSocket, message: Message) -> LocalFuture<'_, Result<()>> {
+        Box::pin(self.websocket_message(socket, message))
+    }
+
+    fn close(&self, socket: WebSocket, end: Close) -> LocalFuture<'_, Result<()>> {
+        Box::pin(self.websocket_close(socket, end.code, end.reason, end.was_clean))
+    }
+
+    fn error(&self, socket: WebSocket, error: String) -> LocalFuture<'_, Result<()>> {
+        Box::pin(self.websocket_error(socket, error))
     }
 }
 
@@ -89,6 +129,7 @@ impl exports::Guest for Component {
             .into_iter()
             .map(|class| exports::Class {
                 name: class.name.to_owned(),
+                handlers: class.handlers(),
             })
             .collect()
     }
@@ -100,6 +141,43 @@ impl exports::Guest for Component {
 
     async fn fetch(request: wit::Request) -> Result<wit::Response, wit::Failure> {
         fetch(request).await.map_err(failure)
+    }
+}
+
+impl websocket_handler::Guest for Component {
+    async fn on_message(
+        socket: wit_socket::Socket,
+        message: wit_socket::Message,
+    ) -> Result<(), wit::Failure> {
+        let socket = WebSocket::from_wit(socket);
+        object()
+            .message(socket, message.into())
+            .await
+            .map_err(failure)
+    }
+
+    async fn on_close(
+        socket: wit_socket::Socket,
+        code: u16,
+        reason: String,
+        was_clean: bool,
+    ) -> Result<(), wit::Failure> {
+        let end = Close {
+            code,
+            reason,
+            was_clean,
+        };
+        object()
+            .close(WebSocket::from_wit(socket), end)
+            .await
+            .map_err(failure)
+    }
+
+    async fn on_error(socket: wit_socket::Socket, message: String) -> Result<(), wit::Failure> {
+        object()
+            .error(WebSocket::from_wit(socket), message)
+            .await
+            .map_err(failure)
     }
 }
 
@@ -187,6 +265,7 @@ mod tests {
             url: url.to_owned(),
             headers: Vec::new(),
             body: wit::Body::None,
+            upgrade: None,
         };
         let answer = now(Component::fetch(request)).map_err(|failure| failure.message)?;
         Ok((answer.status, answer.body))

@@ -33,6 +33,9 @@ fn page(file: &Path, report: &Report) -> String {
     line("classes", &or_none(&classes.join(", ")));
     list(&mut page, "imports", &report.imports);
     list(&mut page, "exports", &report.exports);
+    if let Some(reason) = &report.refused {
+        let _ = writeln!(page, "refused    {reason}");
+    }
     page
 }
 

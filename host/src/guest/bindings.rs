@@ -1,7 +1,7 @@
 //! Bindings: the Rust face of `wit/`, made by wasmtime's macro.
 //!
-//! Imports only: exports are looked up by hand in `code`, because optional ones
-//! may be missing and because events need the id of the task that runs them.
+//! The base world names what every component must export; optional handlers are
+//! worlds of their own, so that each can be missing.
 
 wasmtime::component::bindgen!({
     path: "../wit",
@@ -15,7 +15,23 @@ wasmtime::component::bindgen!({
     with: {
         "dormouse:object/sql.cursor": super::imports::sql::Cursor,
         "dormouse:object/sql.savepoint": super::imports::sql::Savepoint,
+        "dormouse:object/websocket.upgrade": super::imports::websocket::Upgrade,
+        "dormouse:object/websocket.socket": super::imports::websocket::Socket,
         "wasi:clocks": wasmtime_wasi::p3::bindings::clocks,
     },
     require_store_data_send: true,
 });
+
+/// `websocket-handler`, on the types above.
+pub mod websocket {
+    wasmtime::component::bindgen!({
+        path: "../wit",
+        world: "websocket-handling",
+        exports: { default: async },
+        with: {
+            "dormouse:object/types": super::dormouse::object::types,
+            "dormouse:object/websocket": super::dormouse::object::websocket,
+        },
+        require_store_data_send: true,
+    });
+}

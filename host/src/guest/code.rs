@@ -11,14 +11,17 @@ use dormouse_storage::Database;
 use sha2::{Digest, Sha256};
 use wasmtime::component::{Component, InstancePre};
 
-use super::bindings::exports::dormouse::object::object::GuestIndices;
+use super::bindings::exports::dormouse::object::object as exports;
+use super::bindings::websocket::exports::dormouse::object::websocket_handler::GuestIndices as SocketIndices;
 use super::cache::Cache;
 use super::context::{Context, Identity};
 use super::engine::Engine;
-use super::instance::{Instance, WakeError, new_store};
+use super::instance::{Handlers, Instance, WakeError, new_store};
 use super::limits::Limits;
 use super::report::{self, Kind};
 use crate::clock::Clock;
+use crate::socket::Hub;
+use exports::GuestIndices;
 
 const MAX_CLASS_NAME_BYTES: usize = 64;
 
@@ -26,12 +29,17 @@ const MAX_CLASS_NAME_BYTES: usize = 64;
 #[derive(Clone, Debug, PartialEq, Eq, serde::Serialize)]
 pub struct Class {
     pub name: Arc<str>,
+    /// Has a handler for alarms.
+    pub alarm: bool,
+    /// Has handlers for WebSockets.
+    pub websocket: bool,
 }
 
 /// A component ready to be instantiated. Cheap to clone behind an `Arc`.
 pub struct Code {
     pre: InstancePre<Context>,
     indices: GuestIndices,
+    websocket: Option<SocketIndices>,
     classes: Vec<Class>,
     digest: String,
 }
@@ -101,10 +109,20 @@ impl Code {
         wasm: Vec<u8>,
         cache: Option<&Path>,
     ) -> Result<Self, LoadError> {
-        let digest = format!("{:x}", HexDigest(Sha256::digest(&wasm).into()));
+        let digest = digest(&wasm);
         let component = compile(engine, wasm, &digest, cache).await?;
-        let (pre, indices) = check(engine, &component)?;
+        Self::from_component(engine, &component, digest).await
+    }
+
+    pub(super) async fn from_component(
+        engine: &Engine,
+        component: &Component,
+        digest: String,
+    ) -> Result<Self, LoadError> {
+        let (pre, indices) = check(engine, component)?;
         let mut code = Self {
+            // An error means that the component has no such handler.
+            websocket: SocketIndices::new(&pre).ok(),
             pre,
             indices,
             classes: Vec::new(),
@@ -133,16 +151,20 @@ impl Code {
         vars: &[(String, String)],
         limits: &Limits,
         clock: &Clock,
+        hub: Arc<Hub>,
     ) -> Result<Instance, WakeError> {
-        let context = Context::new(identity, Some(database), vars, limits, clock.clone());
+        let clock = clock.clone();
+        let context = Context::new(identity, Some(database), vars, limits, clock, hub);
         let mut store = new_store(self.pre.engine(), context);
         let instance = self.pre.instantiate_async(&mut store).await?;
-        let guest = self.indices.load(&mut store, &instance)?;
-        Ok(Instance::new(store, guest, *limits))
-    }
-
-    pub(super) fn component(&self) -> &Component {
-        self.pre.component()
+        let handlers = Handlers {
+            object: self.indices.load(&mut store, &instance)?,
+            websocket: match &self.websocket {
+                Some(indices) => Some(indices.load(&mut store, &instance)?),
+                None => None,
+            },
+        };
+        Ok(Instance::new(store, handlers, *limits))
     }
 
     async fn ask_classes(&self) -> Result<Vec<Class>, LoadError> {
@@ -153,7 +175,14 @@ impl Code {
             class: "".into(),
             object: nobody,
         };
-        let context = Context::new(identity, None, &[], &limits, Clock::system());
+        let context = Context::new(
+            identity,
+            None,
+            &[],
+            &limits,
+            Clock::system(),
+            Arc::default(),
+        );
         let mut store = new_store(self.pre.engine(), context);
         let instance = self
             .pre
@@ -162,7 +191,10 @@ impl Code {
             .map_err(failed)?;
         let guest = self.indices.load(&mut store, &instance).map_err(failed)?;
         let classes = guest.call_classes(&mut store).await.map_err(failed)?;
-        checked(classes.into_iter().map(|class| class.name).collect())
+        let handlers = ExportedHandlers {
+            websocket: self.websocket.is_some(),
+        };
+        checked(classes, &handlers)
     }
 }
 
@@ -172,7 +204,7 @@ impl std::fmt::Debug for Code {
     }
 }
 
-async fn compile(
+pub(super) async fn compile(
     engine: &Engine,
     wasm: Vec<u8>,
     digest: &str,
@@ -214,7 +246,8 @@ fn check(
             offered: report::OFFERED.join(", "),
         });
     }
-    if !interfaces.exports.iter().any(|export| export.known) {
+    let mut exports = interfaces.exports.iter();
+    if !exports.any(|export| export.known && export.name == "dormouse:object/object") {
         return Err(LoadError::WrongWorld {
             wanted: report::OBJECT_EXPORT,
             exports: interfaces
@@ -230,30 +263,51 @@ fn check(
     Ok((pre, indices))
 }
 
-fn checked(names: Vec<String>) -> Result<Vec<Class>, LoadError> {
-    if names.is_empty() {
-        return Err(LoadError::Classes("it has none".to_owned()));
-    }
-    for (at, name) in names.iter().enumerate() {
-        let mut chars = name.chars();
-        let valid = chars
-            .next()
-            .is_some_and(|first| first.is_ascii_alphabetic())
-            && chars.all(|c| c.is_ascii_alphanumeric() || c == '_')
-            && name.len() <= MAX_CLASS_NAME_BYTES
-            && !names[..at].contains(name);
-        if !valid {
-            return Err(LoadError::ClassName { name: name.clone() });
-        }
-    }
-    let class = |name: String| Class { name: name.into() };
-    Ok(names.into_iter().map(class).collect())
+/// The optional interfaces that a component exports.
+struct ExportedHandlers {
+    websocket: bool,
 }
 
-struct HexDigest([u8; 32]);
-
-impl std::fmt::LowerHex for HexDigest {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        self.0.iter().try_for_each(|byte| write!(f, "{byte:02x}"))
+fn checked(
+    exported: Vec<exports::Class>,
+    exported_handlers: &ExportedHandlers,
+) -> Result<Vec<Class>, LoadError> {
+    if exported.is_empty() {
+        return Err(LoadError::Classes("it has none".to_owned()));
     }
+    let mut classes: Vec<Class> = Vec::with_capacity(exported.len());
+    for class in exported {
+        if !is_class_name(&class.name) || classes.iter().any(|other| *other.name == class.name) {
+            return Err(LoadError::ClassName { name: class.name });
+        }
+        let websocket = class.handlers.contains(exports::Handlers::WEBSOCKET);
+        if websocket && !exported_handlers.websocket {
+            return Err(LoadError::Mismatch(format!(
+                "class `{}` says that it takes WebSockets, but the component does not export \
+                 `dormouse:object/websocket-handler`",
+                class.name
+            )));
+        }
+        classes.push(Class {
+            name: class.name.into(),
+            alarm: class.handlers.contains(exports::Handlers::ALARM),
+            websocket,
+        });
+    }
+    Ok(classes)
+}
+
+fn is_class_name(name: &str) -> bool {
+    let mut chars = name.chars();
+    chars
+        .next()
+        .is_some_and(|first| first.is_ascii_alphabetic())
+        && chars.all(|c| c.is_ascii_alphanumeric() || c == '_')
+        && name.len() <= MAX_CLASS_NAME_BYTES
+}
+
+/// SHA-256 in hexadecimal digits.
+pub(super) fn digest(bytes: &[u8]) -> String {
+    let sum = Sha256::digest(bytes);
+    sum.iter().map(|byte| format!("{byte:02x}")).collect()
 }

@@ -7,7 +7,7 @@
 //! commit, hand the turn's effects over, collect results, start new events.
 
 use std::future::{Future, poll_fn};
-use std::pin::pin;
+use std::pin::{Pin, pin};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::task::{Context as Poller, Poll};
@@ -21,11 +21,20 @@ use wasmtime::{AsContextMut, Store, Trap, UpdateDeadline};
 
 use super::bindings::dormouse::object::types;
 use super::bindings::exports::dormouse::object::object::Guest;
+use super::bindings::websocket::exports::dormouse::object::websocket_handler::Guest as SocketGuest;
 use super::body;
 use super::context::Context;
+use super::imports::websocket::Upgrade;
 use super::limits::{Limits, Meter};
 use crate::clock::Clock;
-use crate::event::{Chunk, Reply, Request, RequestId, Reset};
+use crate::socket::SocketId;
+use tokio_tungstenite::tungstenite::protocol::Message as Frame;
+
+use super::socket;
+use crate::event::{Chunk, Kind, Reply, Request, RequestId, Reset, Response};
+
+/// The answer that opens an accepted socket.
+const SWITCHING_PROTOCOLS: u16 = 101;
 
 /// Names one call while it runs; chosen by who starts it.
 pub type CallId = u64;
@@ -35,7 +44,7 @@ pub type CallId = u64;
 pub struct Call {
     pub id: CallId,
     pub request_id: RequestId,
-    pub request: Request,
+    pub kind: Kind,
 }
 
 /// What leaves an object: kept back until the commits before it are durable.
@@ -51,6 +60,14 @@ pub enum Effect {
         permit: mpsc::OwnedPermit<Chunk>,
         chunk: Chunk,
     },
+    /// A frame for a socket of the object.
+    Frame { socket: SocketId, frame: Frame },
+}
+
+/// The exports of one instance; optional ones may be missing.
+pub(super) struct Handlers {
+    pub(super) object: Guest,
+    pub(super) websocket: Option<SocketGuest>,
 }
 
 /// What runs in the instance at the moment.
@@ -105,7 +122,7 @@ impl WakeError {
 /// One live instance. Dropping it is what putting an object to sleep means.
 pub struct Instance {
     store: Store<Context>,
-    guest: Guest,
+    guest: Handlers,
     limits: Limits,
     meter: Meter,
 }
@@ -126,7 +143,7 @@ pub(super) fn new_store(engine: &wasmtime::Engine, context: Context) -> Store<Co
 }
 
 impl Instance {
-    pub(super) fn new(store: Store<Context>, guest: Guest, limits: Limits) -> Self {
+    pub(super) fn new(store: Store<Context>, guest: Handlers, limits: Limits) -> Self {
         let meter = store.data().meter.clone();
         Self {
             store,
@@ -200,19 +217,23 @@ impl std::fmt::Debug for Instance {
 #[error("{0}")]
 struct StorageFailed(Arc<str>);
 
-type Answer = (
-    CallId,
-    wasmtime::Result<Result<types::Response, types::Failure>>,
-);
+/// What a handler gave back, still in the guest's terms.
+pub(super) enum Returned {
+    Response(types::Response),
+    Done,
+}
+
+pub(super) type Answer = (CallId, wasmtime::Result<Result<Returned, types::Failure>>);
+pub(super) type Running<'a> = Pin<Box<dyn Future<Output = Answer> + Send + 'a>>;
 
 async fn drive(
     accessor: &Accessor<Context>,
-    guest: &Guest,
+    guest: &Handlers,
     meter: &Meter,
     constructed: &AtomicBool,
     life: &mut impl Life,
 ) -> wasmtime::Result<Exit> {
-    if let Err(failure) = construct(accessor, guest, meter, life).await? {
+    if let Err(failure) = construct(accessor, &guest.object, meter, life).await? {
         return Ok(Exit::ConstructFailed(failure.message));
     }
     constructed.store(true, Ordering::Relaxed);
@@ -289,41 +310,80 @@ fn end_turn(
 
 fn start<'a>(
     accessor: &'a Accessor<Context>,
-    guest: &Guest,
+    guest: &Handlers,
     call: Call,
-) -> wasmtime::Result<impl Future<Output = Answer> + use<'a>> {
+) -> wasmtime::Result<Running<'a>> {
+    match call.kind {
+        Kind::Fetch(request) => {
+            start_fetch(accessor, &guest.object, call.id, call.request_id, request)
+        }
+        kind => match &guest.websocket {
+            Some(handler) => socket::start(accessor, handler, call.id, call.request_id, kind),
+            // Code without the handler ignores what it would handle.
+            None => Ok(Box::pin(std::future::ready((
+                call.id,
+                Ok(Ok(Returned::Done)),
+            )))),
+        },
+    }
+}
+
+fn start_fetch<'a>(
+    accessor: &'a Accessor<Context>,
+    guest: &Guest,
+    call: CallId,
+    request_id: RequestId,
+    request: Request,
+) -> wasmtime::Result<Running<'a>> {
     let fetch = guest.func_fetch();
     let started = accessor.with(|mut access| -> wasmtime::Result<_> {
         let request = types::Request {
-            method: call.request.method,
-            url: call.request.url,
-            headers: call.request.headers,
-            body: body::lower(access.as_context_mut(), call.request.body)?,
+            method: request.method,
+            url: request.url,
+            headers: request.headers,
+            body: body::lower(access.as_context_mut(), request.body)?,
+            upgrade: match request.upgrade {
+                Some(protocols) => {
+                    let upgrade = Upgrade { call, protocols };
+                    Some(access.get().table.push(upgrade)?)
+                }
+                None => None,
+            },
         };
+        access.get().request_begins(call);
         let started = fetch.start_call_concurrent(access.as_context_mut(), (request,))?;
-        access.get().serve(started.task(), call.request_id);
+        access.get().serve(started.task(), request_id);
         Ok(started)
     })?;
     let task = started.task();
-    Ok(async move {
+    Ok(Box::pin(async move {
         let result = fetch.finish_call_concurrent(accessor, started).await;
         accessor.with(|mut access| access.get().answered(task));
-        (call.id, result.map(|(result,)| result))
-    })
+        (call, result.map(|(result,)| result.map(Returned::Response)))
+    }))
 }
 
 fn answer(
     accessor: &Accessor<Context>,
     call: CallId,
-    result: Result<types::Response, types::Failure>,
+    result: Result<Returned, types::Failure>,
     life: &mut impl Life,
 ) -> wasmtime::Result<()> {
     let (result, gate) = accessor.with(|mut access| -> wasmtime::Result<_> {
+        let socket = access.get().request_ends(call);
         let result = match result {
-            Ok(response) => Ok(Reply {
-                status: response.status,
-                headers: response.headers,
-                body: body::lift(access.as_context_mut(), response.body)?,
+            Ok(Returned::Done) => Ok(Reply::Done),
+            Ok(Returned::Response(response)) => Ok(match socket {
+                Some(socket) if response.status == SWITCHING_PROTOCOLS => Reply::Upgrade {
+                    headers: response.headers,
+                    socket,
+                },
+                // A socket that was taken without a 101 is dropped here.
+                _ => Reply::Response(Response {
+                    status: response.status,
+                    headers: response.headers,
+                    body: body::lift(access.as_context_mut(), response.body)?,
+                }),
             }),
             Err(failure) => Err(failure.message),
         };

@@ -21,6 +21,7 @@ mod imports;
 mod instance;
 mod limits;
 mod report;
+mod socket;
 mod stdio;
 
 pub use code::{Class, Code, LoadError};

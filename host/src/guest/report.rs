@@ -9,7 +9,7 @@ use std::path::Path;
 use serde::Serialize;
 use wasmtime::component::Component;
 
-use super::code::{Class, Code, LoadError};
+use super::code::{self, Class, Code, LoadError};
 use super::engine::Engine;
 
 pub(super) const OBJECT_EXPORT: &str = "dormouse:object/object@0.1.0";
@@ -27,7 +27,11 @@ pub(super) const OFFERED: &[&str] = &[
 
 /// Interfaces offered, by package: what an import must name.
 const KNOWN: &[(&str, &[&str], &[&str])] = &[
-    ("dormouse:object", &["0.1"], &["types", "sql", "log"]),
+    (
+        "dormouse:object",
+        &["0.1"],
+        &["types", "sql", "log", "websocket"],
+    ),
     (
         "wasi:cli",
         &["0.2", "0.3"],
@@ -73,6 +77,9 @@ const KNOWN: &[(&str, &[&str], &[&str])] = &[
     ),
 ];
 
+/// Interfaces of `dormouse:object` that a component may export.
+const USED_EXPORTS: &[&str] = &["object", "websocket-handler"];
+
 /// What `inspect` found.
 #[derive(Debug, Serialize)]
 pub struct Report {
@@ -84,6 +91,8 @@ pub struct Report {
     pub exports: Vec<Interface>,
     /// Version of `dormouse:object` that the component was built against.
     pub contract: Option<String>,
+    /// Why this host would not serve it; absent if it would.
+    pub refused: Option<String>,
 }
 
 /// An imported or exported interface; `known` if this host offers or uses it.
@@ -104,7 +113,8 @@ pub(super) enum Kind {
     Other(&'static str),
 }
 
-/// Loads a component as the host would and tells what it found.
+/// Compiles a component as the host would and tells what it found, also when the
+/// host would refuse it.
 pub async fn inspect(engine: &Engine, path: &Path) -> Result<Report, LoadError> {
     let read = |source| LoadError::Read {
         path: path.to_owned(),
@@ -112,19 +122,24 @@ pub async fn inspect(engine: &Engine, path: &Path) -> Result<Report, LoadError> 
     };
     let wasm = tokio::fs::read(path).await.map_err(read)?;
     let bytes = wasm.len() as u64;
-    let code = Code::from_bytes(engine, wasm, None).await?;
-    let Interfaces { imports, exports } = interfaces(&engine.wasmtime, code.component());
+    let digest = code::digest(&wasm);
+    let component = code::compile(engine, wasm, &digest, None).await?;
+    let Interfaces { imports, exports } = interfaces(&engine.wasmtime, &component);
     let contract = exports
         .iter()
         .find(|export| export.known)
         .and_then(|export| export.version.clone());
+    let loaded = Code::from_component(engine, &component, digest.clone()).await;
     Ok(Report {
-        digest: code.digest().to_owned(),
+        digest,
         bytes,
-        classes: code.classes().to_vec(),
+        classes: loaded
+            .as_ref()
+            .map_or(Vec::new(), |code| code.classes().to_vec()),
         imports,
         exports,
         contract,
+        refused: loaded.err().map(|error| error.to_string()),
     })
 }
 
@@ -165,7 +180,10 @@ fn import(full: &str) -> Interface {
 
 fn export(full: &str) -> Interface {
     let (name, version) = split(full);
-    let known = name == "dormouse:object/object" && version.is_some_and(|v| on_track(v, &["0.1"]));
+    let known = name
+        .strip_prefix("dormouse:object/")
+        .is_some_and(|interface| USED_EXPORTS.contains(&interface))
+        && version.is_some_and(|version| on_track(version, &["0.1"]));
     Interface::new(name, version, known)
 }
 

@@ -9,26 +9,29 @@ use std::pin::Pin;
 use std::task::{Context, Poll};
 
 use dormouse_storage::Ticket;
-use tokio::sync::{mpsc, oneshot};
+use tokio::sync::mpsc;
+
+use super::caller::Caller;
 
 use super::registry::Options;
 use super::signal::{CLOSE, EVICT, REPLACE, Signal};
 use crate::clock::{Clock, Moment, Sleep};
-use crate::event::{Event, Fault, Kind, Reply, Reset};
-use crate::guest::{Call, CallId, Effect, Exit, Life, Load, Next};
+use crate::event::{Event, Fault, Reset};
+use crate::guest::{Call, CallId, Effect, Exit, Identity, Life, Load, Next};
 use crate::outbox::Outbox;
-
-type Caller = oneshot::Sender<Result<Reply, Fault>>;
+use crate::socket::Hub;
 
 pub(super) struct Awake<'a> {
     mailbox: &'a mut mpsc::Receiver<Event>,
     signal: &'a Signal,
+    hub: &'a Hub,
     clock: Clock,
     options: &'a Options,
     /// The event that woke the object; waits for the constructor.
     first: Option<Event>,
     next_call: CallId,
     callers: Vec<(CallId, Caller)>,
+    who: &'a Identity,
     outbox: Outbox<Effect>,
     idle_since: Option<Moment>,
     idle_timer: Option<Sleep>,
@@ -47,18 +50,22 @@ impl<'a> Awake<'a> {
     pub(super) fn new(
         mailbox: &'a mut mpsc::Receiver<Event>,
         signal: &'a Signal,
+        hub: &'a Hub,
         clock: Clock,
         options: &'a Options,
+        who: &'a Identity,
         first: Event,
     ) -> Self {
         Self {
             mailbox,
             signal,
+            hub,
             clock,
             options,
             first: Some(first),
             next_call: 0,
             callers: Vec::new(),
+            who,
             outbox: Outbox::default(),
             idle_since: None,
             idle_timer: None,
@@ -82,10 +89,10 @@ impl<'a> Awake<'a> {
             Exit::Reset(reset) => Some(Fault::Reset(reset)),
         };
         let Some(fault) = fault else { return };
-        let first = self.first.take().map(|event| event.reply);
+        let first = self.first.take().map(|event| Caller::of(event).0);
         let running = self.callers.drain(..).map(|(_, caller)| caller);
         for caller in first.into_iter().chain(running) {
-            answer(caller, Err(fault.clone()));
+            caller.answer(self.who, Err(fault.clone()));
         }
     }
 
@@ -93,14 +100,13 @@ impl<'a> Awake<'a> {
         for effect in effects {
             match effect {
                 Effect::Chunk { permit, chunk } => drop(permit.send(chunk)),
+                Effect::Frame { socket, frame } => self.hub.transmit(socket, frame),
                 Effect::Reply { call, result } => {
                     let at = self.callers.iter().position(|(id, _)| *id == call);
                     let at = at.expect("a call is answered once");
                     let (_, caller) = self.callers.swap_remove(at);
-                    answer(
-                        caller,
-                        result.map_err(|message| Fault::Guest(message.into())),
-                    );
+                    let result = result.map_err(|message| Fault::Guest(message.into()));
+                    caller.answer(self.who, result);
                 }
             }
         }
@@ -129,15 +135,15 @@ impl<'a> Awake<'a> {
     }
 
     fn start(&mut self, event: Event) -> Next {
-        let Kind::Fetch(request) = event.kind;
         let id = self.next_call;
         self.next_call += 1;
-        self.callers.push((id, event.reply));
+        let (caller, request_id, kind) = Caller::of(event);
+        self.callers.push((id, caller));
         self.set_idle_since(None);
         Next::Start(Call {
             id,
-            request_id: event.request_id,
-            request,
+            request_id,
+            kind,
         })
     }
 
@@ -223,9 +229,4 @@ impl Life for Awake<'_> {
         self.set_idle_since(None);
         self.poll_leaving(cx)
     }
-}
-
-pub(super) fn answer(caller: Caller, result: Result<Reply, Fault>) {
-    // A caller that is gone needs no answer.
-    let _ = caller.send(result);
 }

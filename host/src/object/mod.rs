@@ -6,8 +6,11 @@
 //! no SQL.
 
 mod awake;
+mod caller;
 mod live;
+mod mail;
 mod registry;
 mod signal;
 
+pub use mail::Mail;
 pub use registry::{Options, Registry, Served};

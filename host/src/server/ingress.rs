@@ -17,9 +17,10 @@ use super::Limits;
 use super::body::{self, Overflow, Refused};
 use super::problem::Problem;
 use super::reply::{self, HOP_BY_HOP};
+use super::upgrade;
 use crate::event::{self, Event, Fault, Kind, Reply, RequestId, Reset};
 use crate::id::{Namespace, ObjectName};
-use crate::object::Registry;
+use crate::object::{Mail, Registry};
 
 /// The door's own state; cheap to clone.
 #[derive(Clone, Debug)]
@@ -40,14 +41,15 @@ struct Route<'a> {
 impl Door {
     pub(super) async fn serve(self, request: Request<HttpBody>) -> Response {
         let (parts, body) = request.into_parts();
-        match self.ask(&parts, body).await {
+        match self.ask(parts, body).await {
             Ok(response) => response,
             Err(problem) => problem.into_response(),
         }
     }
 
-    async fn ask(&self, parts: &Parts, body: HttpBody) -> Result<Response, Problem> {
+    async fn ask(&self, mut parts: Parts, body: HttpBody) -> Result<Response, Problem> {
         self.check_headers(&parts.headers)?;
+        let wish = upgrade::wish(&mut parts)?;
         let route = self.route(parts.uri.path())?;
         let served = self.registry.served();
         let namespace = served.namespaces.get(route.class);
@@ -61,20 +63,25 @@ impl Door {
         let request_id = RequestId::next();
         let request = event::Request {
             method: parts.method.to_string(),
-            url: self.url(parts, route.rest),
+            url: self.url(&parts, route.rest),
             headers: end_to_end(&parts.headers),
             body,
+            upgrade: wish.as_ref().map(|wish| wish.protocols.clone()),
         };
-        let answer = self.deliver(namespace, object, request_id, request);
+        let answer = self.deliver(namespace, object.clone(), request_id, request);
         let result = tokio::select! {
             biased;
             () = crossed(overflow) => return Err(Problem::body_too_large(limit)),
             result = answer => result,
         };
-        if let Err(fault) = &result {
-            report(fault, &route, request_id);
-        }
-        Ok(reply::respond(result, &parts.method, request_id))
+        let response = match (result, wish) {
+            (Ok(Reply::Upgrade { headers, socket }), Some(wish)) => {
+                let object = Mail::new(self.registry.clone(), namespace.clone(), object);
+                reply::upgrade(headers, |headers| wish.grant(headers, socket, object))
+            }
+            (result, _) => reply::respond(result, &parts.method, request_id),
+        };
+        Ok(reply::mark(response, request_id))
     }
 
     async fn deliver(
@@ -179,19 +186,6 @@ impl Door {
         match parts.uri.query() {
             Some(query) => format!("{}://{authority}{rest}?{query}", self.scheme),
             None => format!("{}://{authority}{rest}", self.scheme),
-        }
-    }
-}
-
-/// A client's flood is no error of ours; a failing object is its author's.
-fn report(fault: &Fault, route: &Route<'_>, request: RequestId) {
-    let (class, object) = (route.class, &*route.name);
-    match fault {
-        Fault::Guest(_) | Fault::Reset(_) => {
-            tracing::error!(class, object, %request, "{fault}");
-        }
-        Fault::Overloaded { .. } | Fault::Exhausted(_) | Fault::ShuttingDown => {
-            tracing::warn!(class, object, %request, "{fault}");
         }
     }
 }

@@ -13,9 +13,12 @@ use crate::cursor::{Cursor, CursorId};
 use crate::error::{Error, Kind};
 use crate::guard::renames_to_reserved;
 use crate::key::ObjectKey;
+use crate::log::delta::PAGE_BYTES;
 use crate::options::Limits;
+use crate::pages::Pages;
+use crate::reserved;
 use crate::sqlite::Connection;
-use crate::storage::Shared;
+use crate::storage::Owner;
 use crate::text::skip_blank;
 use crate::ticket::Ticket;
 use crate::turn::{SavepointId, Turn};
@@ -24,10 +27,15 @@ use crate::value::{Batch, ResultSet, Value};
 /// One object's database. Closing or dropping it is putting the object to sleep.
 pub struct Database {
     key: ObjectKey,
-    shared: Arc<Shared>,
+    shared: Arc<Owner>,
+    pages: Option<Arc<Pages>>,
     open: Option<Open>,
     interrupt: Option<Box<dyn FnMut() -> bool + Send>>,
     broken: Option<Error>,
+    /// How far the log must be durable for what others have told the object.
+    observed: u64,
+    /// Whether this database has committed, which matters to a wrong ordering only.
+    wrote: bool,
 }
 
 /// What exists while the file is open. Statements stand before the connection, so they
@@ -39,7 +47,10 @@ struct Open {
     cache: Cache,
     turn: Turn,
     limits: Limits,
+    name: Option<String>,
+    shared: Arc<Owner>,
     connection: Connection,
+    pages: Arc<Pages>,
 }
 
 impl fmt::Debug for Database {
@@ -56,13 +67,16 @@ impl fmt::Debug for Database {
 }
 
 impl Database {
-    pub(crate) fn new(key: ObjectKey, shared: Arc<Shared>) -> Database {
+    pub(crate) fn new(key: ObjectKey, shared: Arc<Owner>) -> Database {
         Database {
             key,
             shared,
+            pages: None,
             open: None,
             interrupt: None,
             broken: None,
+            observed: 0,
+            wrote: false,
         }
     }
 
@@ -116,8 +130,7 @@ impl Database {
     pub fn open_savepoint(&mut self) -> Result<SavepointId, Error> {
         let open = self.ready()?;
         let result = open
-            .turn
-            .begin(&open.connection)
+            .begin()
             .and_then(|()| open.turn.open_savepoint(&open.connection));
         self.settle(result)
     }
@@ -154,6 +167,8 @@ impl Database {
             return Ok(());
         }
         let Err(error) = open.turn.commit(&open.connection) else {
+            self.wrote = true;
+            self.shared.after_commit();
             return Ok(());
         };
         let error = match (error.kind(), error.code()) {
@@ -174,9 +189,42 @@ impl Database {
         }
     }
 
-    /// Opens when everything this object has committed or seen so far is durable.
+    /// Opens when everything this object has committed or seen so far is durable, also
+    /// what it committed before it went to sleep.
     pub fn gate(&self) -> Ticket {
-        Ticket
+        let own = match &self.pages {
+            Some(pages) => pages.gate(),
+            None => self.shared.gate(&self.key),
+        };
+        let own = if self.shared.ungated(self.wrote) {
+            0
+        } else {
+            own
+        };
+        self.shared.ticket(own.max(self.observed))
+    }
+
+    /// Something the object was told depends on `cause`: so does all it says from now on.
+    /// Within one log no wait is needed, because causes survive their effects (I7).
+    pub fn observe(&mut self, cause: &Ticket) {
+        self.observed = self.observed.max(cause.position().off);
+    }
+
+    /// Deletes everything in the database, atomically; the open turn is undone first. The
+    /// database is empty and usable afterwards.
+    pub fn delete_all(&mut self) -> Result<(), Error> {
+        self.ready()?;
+        self.abandon_turn();
+        self.shared.admit()?;
+        self.open = None;
+        if let Some(pages) = &self.pages {
+            pages.truncate(0);
+            pages.commit();
+            self.wrote = true;
+            self.shared.after_delete(pages);
+        }
+        self.shared.after_commit();
+        Ok(())
     }
 
     /// `check` is asked every few thousand instructions of a running statement; true stops
@@ -194,17 +242,16 @@ impl Database {
     }
 
     /// Undoes an open turn and closes the file.
-    pub fn close(mut self) {
-        self.abandon_turn();
-    }
+    pub fn close(self) {}
 
     fn ready(&mut self) -> Result<&mut Open, Error> {
         if let Some(error) = &self.broken {
             return Err(error.clone());
         }
         if self.open.is_none() {
-            let connection = self.shared.connect(&self.key)?;
-            let mut open = Open::new(connection, self.shared.limits().clone())?;
+            let (pages, connection) = self.shared.connect(&self.key)?;
+            self.pages = Some(Arc::clone(&pages));
+            let mut open = Open::new(&self.key, pages, connection, Arc::clone(&self.shared))?;
             if let Some(check) = self.interrupt.take() {
                 open.connection.set_interrupt(check);
             }
@@ -240,14 +287,30 @@ impl Database {
     }
 }
 
+impl Drop for Database {
+    fn drop(&mut self) {
+        self.abandon_turn();
+        self.open = None;
+        if self.pages.take().is_some() {
+            self.shared.disconnect(&self.key);
+        }
+    }
+}
+
 const CLOSED_CURSOR: Error = Error::Closed {
     what: "cursor",
     why: "it was closed, or its turn was undone",
 };
 
 impl Open {
-    fn new(connection: Connection, limits: Limits) -> Result<Open, Error> {
+    fn new(
+        key: &ObjectKey,
+        pages: Arc<Pages>,
+        connection: Connection,
+        shared: Arc<Owner>,
+    ) -> Result<Open, Error> {
         let turn = Turn::new(&connection)?;
+        let limits = shared.limits().clone();
         connection.set_limits(&limits);
         Ok(Open {
             cursors: BTreeMap::new(),
@@ -255,8 +318,25 @@ impl Open {
             cache: Cache::default(),
             turn,
             limits,
+            name: key.name.clone(),
+            shared,
             connection,
+            pages,
         })
+    }
+
+    /// Opens the turn, unless it is open. The first one of a database writes its name down.
+    fn begin(&mut self) -> Result<(), Error> {
+        if self.turn.is_open() {
+            return Ok(());
+        }
+        self.shared.admit()?;
+        let is_new = self.pages.size() == 0;
+        self.turn.begin(&self.connection)?;
+        match &self.name {
+            Some(name) if is_new => reserved::write_name(&self.connection, name),
+            _ => Ok(()),
+        }
     }
 
     fn exec(&mut self, sql: &str, params: &[Value]) -> Result<ResultSet, Error> {
@@ -352,7 +432,7 @@ impl Open {
             return Err(Error::ParameterCount);
         }
         if prepared.writes {
-            self.turn.begin(&self.connection)?;
+            self.begin()?;
         }
         Ok((text, prepared))
     }
@@ -373,7 +453,7 @@ impl Open {
                 return Err(Error::ParametersNotLast);
             }
             if prepared.writes {
-                self.turn.begin(&self.connection)?;
+                self.begin()?;
             }
             while self.connection.step(&prepared.statement)? {}
         }
@@ -466,6 +546,8 @@ impl Open {
         if self.turn.is_open() {
             self.cursors.clear();
             self.turn.rollback(&self.connection);
+            // SQLite may have written restored pages back; none of them counts.
+            self.pages.discard();
         }
     }
 
@@ -482,6 +564,6 @@ impl Open {
             })
         };
         let pages = number("PRAGMA page_count")?;
-        Ok((pages - number("PRAGMA freelist_count")?.min(pages)) * crate::storage::PAGE_BYTES)
+        Ok((pages - number("PRAGMA freelist_count")?.min(pages)) * PAGE_BYTES as u64)
     }
 }

@@ -65,6 +65,8 @@ pub enum Error {
         path: PathBuf,
         source: Arc<std::io::Error>,
     },
+    #[error("the disk of the data folder is full; nothing was written, make space and try again")]
+    NoSpace,
     #[error("{path:?} is in use by another process; stop it, or choose another data folder")]
     InUse { path: PathBuf },
     #[error("{path:?} {found}; {advice}")]
@@ -90,6 +92,7 @@ impl Error {
             | Error::ParameterCount
             | Error::NulInText { .. } => Kind::Invalid,
             Error::Denied { .. } => Kind::Denied,
+            Error::NoSpace => Kind::Full,
             Error::ResultTooBig { .. } => Kind::TooBig,
             Error::Closed { .. } => Kind::Closed,
             Error::Commit { .. } => Kind::Constraint,

@@ -13,25 +13,39 @@
 //! a call, the authorizer's reasons and the page file are not reachable otherwise.
 
 mod cache;
+mod checkpoint;
 mod cursor;
 mod database;
+mod disk;
 mod error;
+mod fault;
+mod files;
 mod guard;
 mod key;
+mod log;
+mod manifest;
+mod names;
 mod options;
+mod pages;
+mod recovery;
+mod reserved;
 mod sqlite;
 mod storage;
 mod text;
+mod threads;
 mod ticket;
 mod turn;
 mod value;
+mod vfs;
 
 pub use cursor::CursorId;
 pub use database::Database;
+pub use disk::{Clock, Disk, DiskFile, Entry, Env};
 pub use error::{Error, Kind};
+pub use fault::{Fault, Faults};
 pub use key::ObjectKey;
 pub use options::{Limits, Options};
 pub use storage::{Listed, Storage};
-pub use ticket::{Dead, Ticket};
+pub use ticket::{Dead, Pos, Ticket};
 pub use turn::SavepointId;
 pub use value::{Batch, ResultSet, Row, Value};

@@ -4,12 +4,27 @@
 //! Objects, or larger where nothing safe is lost by it.
 
 use std::path::PathBuf;
+use std::time::Duration;
 
 #[derive(Debug, Clone)]
 pub struct Options {
     /// The data folder; made when it is missing.
     pub dir: PathBuf,
     pub limits: Limits,
+    /// Length of a log segment; the log takes at least two of them on disk.
+    pub segment_bytes: u64,
+    /// A checkpoint is made when the log has grown by this much …
+    pub checkpoint_bytes: u64,
+    /// … or so much time has passed …
+    pub checkpoint_interval: Duration,
+    /// … or this many bytes of pages wait in memory for their files.
+    pub overlay_bytes: u64,
+    /// The most one turn may write, which lives in memory until it is committed.
+    pub turn_bytes: u64,
+    /// SQLite's page cache per open object.
+    pub cache_bytes: u64,
+    /// Object files kept open.
+    pub open_files: usize,
 }
 
 impl Options {
@@ -17,6 +32,13 @@ impl Options {
         Options {
             dir: dir.into(),
             limits: Limits::default(),
+            segment_bytes: 64 << 20,
+            checkpoint_bytes: 256 << 20,
+            checkpoint_interval: Duration::from_secs(30),
+            overlay_bytes: 256 << 20,
+            turn_bytes: 64 << 20,
+            cache_bytes: 256 << 10,
+            open_files: 512,
         }
     }
 }

@@ -1,23 +1,62 @@
-//! Storage: a data folder and the databases in it.
+//! Storage: a data folder, its commit log and the databases in it.
 //!
-//! Made once per host; clones share it. Invariant: one open connection per object, which
-//! the host's registry keeps by having at most one awake instance per id.
+//! Made once per host; clones share it. With threads, one commits and one makes
+//! checkpoints; without them, the owner does both by hand. Invariant: one process per
+//! folder (LOCK), one connection per object.
 
-use std::path::{Path, PathBuf};
-use std::sync::Arc;
+use std::any::Any;
+use std::collections::BTreeMap;
+use std::ffi::CString;
+use std::fmt;
+use std::io::{self, ErrorKind};
+use std::ops::Deref;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
+use crate::checkpoint::{Checkpoint, Job};
 use crate::database::Database;
+use crate::disk::Env;
 use crate::error::Error;
+use crate::fault::Fault;
+use crate::files::{self, Files};
 use crate::key::{ObjectKey, unhex};
+use crate::log::{Log, Progress, segment};
+use crate::manifest::Manifest;
+use crate::names::Names;
 use crate::options::{Limits, Options};
+use crate::pages::{Common, Pages};
+use crate::recovery::recover;
+use crate::reserved;
 use crate::sqlite::{Connection, start};
+use crate::threads::Threads;
+use crate::ticket::Ticket;
+use crate::vfs;
 
-pub(crate) const PAGE_BYTES: u64 = 4096;
+const LOCK: &str = "LOCK";
 
 /// Handle to a data folder.
 #[derive(Debug, Clone)]
 pub struct Storage {
-    shared: Arc<Shared>,
+    shared: Arc<Owner>,
+}
+
+/// What `Storage` and `Database` share. The last one to go ends the threads, which hold
+/// `Shared` only, and with it gives the folder free.
+#[derive(Debug)]
+pub(crate) struct Owner(Arc<Shared>);
+
+impl Deref for Owner {
+    type Target = Shared;
+
+    fn deref(&self) -> &Shared {
+        &self.0
+    }
+}
+
+impl Drop for Owner {
+    fn drop(&mut self) {
+        self.threads.stop(&self.common.log);
+    }
 }
 
 /// One object that has a database.
@@ -28,18 +67,83 @@ pub struct Listed {
     pub bytes: u64,
 }
 
-#[derive(Debug)]
 pub(crate) struct Shared {
     options: Options,
+    env: Env,
+    common: Arc<Common>,
+    names: Names,
+    /// Objects that are awake, or that have pages for their files.
+    objects: Mutex<BTreeMap<u128, Arc<Pages>>>,
+    manifest: Mutex<Manifest>,
+    /// A copy of the manifest's redo position.
+    redo: AtomicU64,
+    trouble: Mutex<Option<Error>>,
+    threads: Threads,
+    _lock: Box<dyn Any + Send + Sync>,
+}
+
+impl fmt::Debug for Shared {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Shared")
+            .field("options", &self.options)
+            .field("redo", &self.redo)
+            .finish_non_exhaustive()
+    }
 }
 
 impl Storage {
+    /// Opens a data folder and recovers it from whatever ended its last use.
     pub fn open(options: Options) -> Result<Storage, Error> {
+        let env =
+            Env::real(&options.dir).map_err(|source| Error::io("opening", &options.dir, source))?;
+        Storage::open_in(options, env)
+    }
+
+    /// As `open`, in a given world; `options.dir` is then only a name.
+    pub fn open_in(options: Options, env: Env) -> Result<Storage, Error> {
         start();
-        std::fs::create_dir_all(&options.dir)
-            .map_err(|source| Error::io("creating", &options.dir, source))?;
+        let lock = env
+            .disk
+            .lock(LOCK)
+            .map_err(|source| Error::io("locking", &options.dir, source))?;
+        let lock = lock.ok_or_else(|| Error::InUse {
+            path: options.dir.clone(),
+        })?;
+        let names = Names::default();
+        let recovered = recover(&env, &names, options.segment_bytes)?;
+        let manifest = recovered.manifest;
+        let log = Log::new(
+            env.clone(),
+            manifest.log,
+            recovered.epoch,
+            recovered.writer,
+            recovered.end,
+        );
+        let common = Arc::new(Common {
+            log: Arc::new(log),
+            files: Files::new(env.clone(), options.open_files),
+            overlay_bytes: AtomicU64::new(0),
+            turn_bytes: options.turn_bytes,
+        });
+        let shared = Arc::new(Shared {
+            env,
+            common,
+            names,
+            objects: Mutex::default(),
+            redo: AtomicU64::new(manifest.redo),
+            manifest: Mutex::new(manifest),
+            trouble: Mutex::default(),
+            threads: Threads::default(),
+            _lock: lock,
+            options,
+        });
+        if shared.env.threads {
+            shared.threads.start(&shared);
+        } else {
+            shared.prepare()?;
+        }
         Ok(Storage {
-            shared: Arc::new(Shared { options }),
+            shared: Arc::new(Owner(shared)),
         })
     }
 
@@ -50,19 +154,42 @@ impl Storage {
 
     /// All objects of a namespace that have written something, by id.
     pub fn list(&self, namespace: &str) -> Result<Vec<Listed>, Error> {
-        let mut listed = Vec::new();
-        for slot in entries(&self.shared.options.dir.join("slots"))? {
-            for file in entries(&slot.join(namespace))? {
-                listed.extend(self.shared.describe(&file)?);
-            }
-        }
-        listed.sort_by_key(|object| object.id);
-        Ok(listed)
+        self.shared.list(namespace)
     }
 
-    /// Writes out what is still in memory; for an orderly end.
+    /// Writes and syncs one batch of the log, for an owner without threads. Whether there
+    /// was one.
+    pub fn commit(&self) -> Result<bool, Error> {
+        match self.shared.common.log.commit() {
+            Progress::Idle => Ok(false),
+            Progress::Synced => Ok(true),
+            Progress::Starved => Err(Error::NoSpace),
+            Progress::Dead => self
+                .shared
+                .common
+                .log
+                .admit()
+                .map(|_| false)
+                .map_err(Error::from),
+        }
+    }
+
+    /// Carries all committed pages to their files and lets go of the log before them.
+    pub fn checkpoint(&self) -> Result<(), Error> {
+        self.shared.checkpoint()
+    }
+
+    /// Why the last checkpoint failed, until one succeeds. Nothing is lost by it, but log
+    /// and memory grow.
+    pub fn trouble(&self) -> Option<Error> {
+        self.shared.lock_trouble().clone()
+    }
+
+    /// Makes everything durable and ends the threads; for an orderly end.
     pub fn close(&self) -> Result<(), Error> {
-        Ok(())
+        let result = self.shared.checkpoint();
+        self.shared.threads.stop(&self.shared.common.log);
+        result
     }
 }
 
@@ -71,85 +198,219 @@ impl Shared {
         &self.options.limits
     }
 
-    pub(crate) fn connect(&self, key: &ObjectKey) -> Result<Connection, Error> {
-        let namespace = check_namespace(&key.namespace)?;
-        let dir = self
-            .options
-            .dir
-            .join("slots")
-            .join(format!("{:03x}", key.slot()))
-            .join(namespace);
-        std::fs::create_dir_all(&dir).map_err(|source| Error::io("creating", &dir, source))?;
-        let connection = Connection::open(&dir.join(format!("{}.db", key.id_hex())), None)?;
-        let pages = self.options.limits.database_bytes / PAGE_BYTES;
+    pub(crate) fn options(&self) -> &Options {
+        &self.options
+    }
+
+    pub(crate) fn log(&self) -> &Arc<Log> {
+        &self.common.log
+    }
+
+    pub(crate) fn ticket(&self, off: u64) -> Ticket {
+        Ticket::new(Arc::clone(&self.common.log), off)
+    }
+
+    pub(crate) fn ungated(&self, wrote: bool) -> bool {
+        self.env.faults.is(Fault::UngatedRead) && !wrote
+    }
+
+    fn objects(&self) -> MutexGuard<'_, BTreeMap<u128, Arc<Pages>>> {
+        self.objects.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn lock_trouble(&self) -> MutexGuard<'_, Option<Error>> {
+        self.trouble.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Opens the one connection of an object.
+    pub(crate) fn connect(&self, key: &ObjectKey) -> Result<(Arc<Pages>, Connection), Error> {
+        check_namespace(&key.namespace)?;
+        let pages = self
+            .pages(key)
+            .map_err(|source| Error::io("opening", files::path(key), source))?;
+        let name = CString::new(files::path(key)).expect("namespace and hex digits have no NUL");
+        let connection = vfs::with_pages(Arc::clone(&pages), |vfs| {
+            Connection::open(&name, vfs, files::RESERVED_BYTES)
+        })?;
+        let cache_kib = self.options.cache_bytes / 1024;
+        let most = self.options.limits.database_bytes / crate::log::delta::PAGE_BYTES as u64;
         connection.run_trusted(&format!(
-            "PRAGMA locking_mode=EXCLUSIVE; PRAGMA journal_mode=WAL; PRAGMA synchronous=FULL; \
-             PRAGMA cache_size=-256; PRAGMA max_page_count={pages}"
+            "PRAGMA locking_mode=EXCLUSIVE; PRAGMA journal_mode=MEMORY; PRAGMA synchronous=OFF; \
+             PRAGMA cache_size=-{cache_kib}; PRAGMA max_page_count={most}"
         ))?;
-        if let Some(name) = &key.name {
-            let name = name.replace('\'', "''").replace('\0', "");
-            connection.run_trusted(&format!(
-                "CREATE TABLE IF NOT EXISTS _dormouse_meta (key TEXT PRIMARY KEY, value) WITHOUT ROWID; \
-                 INSERT OR IGNORE INTO _dormouse_meta VALUES ('name', '{name}')"
-            ))?;
+        Ok((pages, connection))
+    }
+
+    fn pages(&self, key: &ObjectKey) -> io::Result<Arc<Pages>> {
+        let mut objects = self.objects();
+        let number = files::number(key);
+        if let Some(pages) = objects.get(&number) {
+            return Ok(Arc::clone(pages));
         }
-        Ok(connection)
+        let pages = Arc::new(Pages::open(key.clone(), Arc::clone(&self.common))?);
+        objects.insert(number, Arc::clone(&pages));
+        Ok(pages)
     }
 
-    fn describe(&self, file: &Path) -> Result<Option<Listed>, Error> {
-        let stem = file
-            .file_stem()
-            .and_then(|stem| stem.to_str())
-            .and_then(unhex);
-        let Some(id) = stem.filter(|_| file.extension().is_some_and(|ext| ext == "db")) else {
-            return Ok(None);
+    /// How far the log must be durable for an object that is not open here.
+    pub(crate) fn gate(&self, key: &ObjectKey) -> u64 {
+        self.objects()
+            .get(&files::number(key))
+            .map_or(0, |pages| pages.gate())
+    }
+
+    /// An object went to sleep: its pages stay only as long as the file lacks some.
+    pub(crate) fn disconnect(&self, key: &ObjectKey) {
+        let mut objects = self.objects();
+        let number = files::number(key);
+        if objects.get(&number).is_some_and(|pages| pages.is_idle()) {
+            objects.remove(&number);
+        }
+    }
+
+    /// Whether a turn may begin: what it writes must find its way to the disk.
+    pub(crate) fn admit(&self) -> Result<(), Error> {
+        if self.common.overlay_bytes.load(Ordering::Relaxed)
+            > self.options.overlay_bytes.saturating_mul(4)
+        {
+            self.checkpoint()?;
+        }
+        if self.common.log.admit()? {
+            Ok(())
+        } else {
+            Err(Error::NoSpace)
+        }
+    }
+
+    /// Asks for a checkpoint when one is due.
+    pub(crate) fn after_commit(&self) {
+        let log_bytes = self.common.log.end() - self.redo.load(Ordering::Relaxed);
+        let overlay_bytes = self.common.overlay_bytes.load(Ordering::Relaxed);
+        if log_bytes > self.options.checkpoint_bytes || overlay_bytes > self.options.overlay_bytes {
+            self.threads.poke();
+        }
+    }
+
+    /// A place for a wrong ordering: the file goes before its record is durable.
+    pub(crate) fn after_delete(&self, pages: &Pages) {
+        if self.env.faults.is(Fault::UnlinkBeforeDurable) {
+            self.common.files.forget(pages.number());
+            let _ = self.env.disk.remove(pages.path());
+        }
+    }
+
+    pub(crate) fn checkpoint(&self) -> Result<(), Error> {
+        let mut manifest = self.manifest.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut checkpoint = Checkpoint {
+            env: &self.env,
+            log: &self.common.log,
+            names: &self.names,
+            manifest: &mut manifest,
         };
-        let bytes = file
-            .metadata()
-            .map_err(|source| Error::io("reading", file, source))?
-            .len();
-        Ok(Some(Listed {
-            id,
-            name: name_in(file),
-            bytes,
-        }))
+        // First the position, then the pages: what is committed in between is in both.
+        let redo = checkpoint.begin();
+        let jobs = self.jobs();
+        let result = checkpoint
+            .run(redo, &jobs, |pages| {
+                self.common.files.forget(pages.number())
+            })
+            .and_then(|()| self.prepare());
+        self.redo.store(manifest.redo, Ordering::Relaxed);
+        let mut objects = self.objects();
+        for job in &jobs {
+            if job.pages.is_idle() {
+                objects.remove(&job.pages.number());
+            }
+        }
+        drop(objects);
+        *self.lock_trouble() = result.as_ref().err().cloned();
+        result
     }
-}
 
-/// The object's name from its file, `None` also when the file is in use.
-fn name_in(file: &Path) -> Option<String> {
-    let connection =
-        rusqlite::Connection::open_with_flags(file, rusqlite::OpenFlags::SQLITE_OPEN_READ_ONLY)
-            .ok()?;
-    connection
-        .query_row(
-            "SELECT value FROM _dormouse_meta WHERE key = 'name'",
-            [],
-            |row| row.get(0),
-        )
-        .ok()
-}
+    /// Makes room for the log before it needs it.
+    pub(crate) fn prepare(&self) -> Result<(), Error> {
+        let prepared = self.common.log.prepare(self.options.segment_bytes);
+        prepared.map_err(|source| Error::io("preparing a segment in", segment::DIR, source))
+    }
 
-fn entries(dir: &Path) -> Result<Vec<PathBuf>, Error> {
-    let failed = |source| Error::io("listing", dir, source);
-    match std::fs::read_dir(dir) {
-        Ok(entries) => entries
-            .map(|entry| entry.map(|entry| entry.path()).map_err(failed))
-            .collect(),
-        Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(Vec::new()),
-        Err(error) => Err(failed(error)),
+    fn jobs(&self) -> Vec<Job> {
+        let all: Vec<Arc<Pages>> = self.objects().values().cloned().collect();
+        let job = |pages: Arc<Pages>| pages.snapshot().map(|snapshot| Job { pages, snapshot });
+        all.into_iter().filter_map(job).collect()
+    }
+
+    fn list(&self, namespace: &str) -> Result<Vec<Listed>, Error> {
+        check_namespace(namespace)?;
+        let failed = |source| Error::io("listing", files::ROOT, source);
+        let mut sizes = self.sizes_on_disk(namespace).map_err(failed)?;
+        let mut names = self.names.of(&self.env, namespace).map_err(failed)?;
+        for pages in self
+            .objects()
+            .values()
+            .filter(|pages| pages.key().namespace == namespace)
+        {
+            let ObjectKey { id, name, .. } = pages.key();
+            sizes.insert(*id, pages.committed_bytes());
+            names.extend(name.clone().map(|name| (*id, name)));
+        }
+        sizes.retain(|_, bytes| *bytes > 0);
+        let describe = |(id, bytes)| {
+            let name = match names.remove(&id) {
+                Some(name) => Some(name),
+                None => self.name_in_file(namespace, id)?,
+            };
+            Ok(Listed { id, name, bytes })
+        };
+        sizes.into_iter().map(describe).collect()
+    }
+
+    fn sizes_on_disk(&self, namespace: &str) -> io::Result<BTreeMap<[u8; 32], u64>> {
+        let mut sizes = BTreeMap::new();
+        for slot in self.env.disk.list(files::ROOT)? {
+            let entries =
+                match self
+                    .env
+                    .disk
+                    .list(&format!("{}/{}/{namespace}", files::ROOT, slot.name))
+                {
+                    Ok(entries) => entries,
+                    Err(error) if error.kind() == ErrorKind::NotADirectory => continue,
+                    Err(error) => return Err(error),
+                };
+            let ids = entries
+                .iter()
+                .filter_map(|entry| Some((unhex(entry.name.strip_suffix(".db")?)?, entry.bytes)));
+            sizes.extend(ids);
+        }
+        Ok(sizes)
+    }
+
+    /// Asks the object itself; an object that is awake has told its name, if it has one.
+    fn name_in_file(&self, namespace: &str, id: [u8; 32]) -> Result<Option<String>, Error> {
+        let key = ObjectKey {
+            namespace: namespace.to_owned(),
+            id,
+            name: None,
+        };
+        let name = match self.connect(&key) {
+            Ok((_pages, connection)) => reserved::read_name(&connection),
+            Err(Error::Sql { .. }) => Ok(None),
+            Err(error) => Err(error),
+        };
+        self.disconnect(&key);
+        name
     }
 }
 
 /// Namespaces are folder names on every file system.
-fn check_namespace(namespace: &str) -> Result<&str, Error> {
+fn check_namespace(namespace: &str) -> Result<(), Error> {
     let fits = (1..=200).contains(&namespace.len())
         && !namespace.starts_with('.')
         && namespace
             .bytes()
             .all(|byte| byte.is_ascii_alphanumeric() || b"._-".contains(&byte));
     if fits {
-        Ok(namespace)
+        Ok(())
     } else {
         Err(Error::Namespace {
             namespace: namespace.into(),

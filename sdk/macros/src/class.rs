@@ -9,9 +9,10 @@ use quote::{quote, quote_spanned};
 use syn::ext::IdentExt;
 use syn::parse::{Parse, ParseStream};
 use syn::spanned::Spanned;
-use syn::{Error, Item, ItemImpl, LitStr, Path, Result, Token, Type};
+use syn::{Error, ImplItem, Item, ItemImpl, LitStr, Path, Result, Token, Type};
 
 const USAGE: &str = "`#[durable_object]` stands on an `impl DurableObject for …` block";
+const WEBSOCKET_HANDLERS: &[&str] = &["websocket_message", "websocket_close", "websocket_error"];
 const LONGEST_NAME: usize = 64;
 
 /// The block, followed by its registration or by what is wrong with it.
@@ -27,12 +28,21 @@ fn registration(arguments: TokenStream, block: &TokenStream) -> Result<TokenStre
     let name = arguments.name.map_or_else(|| name_of_type(class), Ok)?;
     let ty = &block.self_ty;
     let text = &name.text;
+    let websocket = overrides(&block, WEBSOCKET_HANDLERS).then(|| quote!(.with_websocket()));
     Ok(quote_spanned! {name.span=>
         const _: () = {
             ::dormouse_sdk::__private::inventory::submit! {
-                ::dormouse_sdk::__private::Class::of::<#ty>(#text)
+                ::dormouse_sdk::__private::Class::of::<#ty>(#text) #websocket
             }
         };
+    })
+}
+
+/// Whether the block itself writes one of these methods.
+fn overrides(block: &ItemImpl, methods: &[&str]) -> bool {
+    block.items.iter().any(|item| match item {
+        ImplItem::Fn(method) => methods.iter().any(|name| method.sig.ident == name),
+        _ => false,
     })
 }
 

@@ -5,9 +5,8 @@
 
 #![allow(unsafe_code)]
 
-use std::ffi::{CStr, CString, c_char, c_int, c_void};
+use std::ffi::{CStr, c_char, c_int, c_void};
 use std::fmt;
-use std::path::Path;
 use std::ptr;
 use std::sync::Once;
 
@@ -63,21 +62,12 @@ pub(crate) fn start() {
 }
 
 impl Connection {
-    pub(crate) fn open(path: &Path, vfs: Option<&CStr>) -> Result<Connection, Error> {
-        start();
-        let name = CString::new(path.as_os_str().as_encoded_bytes())
-            .map_err(|_| Error::sql(ffi::SQLITE_CANTOPEN, "the path has a NUL character", None))?;
+    /// Opens the database `name` of the VFS `vfs`, leaving `reserved` bytes of each page alone.
+    pub(crate) fn open(name: &CStr, vfs: &CStr, reserved: usize) -> Result<Connection, Error> {
         let flags = ffi::SQLITE_OPEN_READWRITE | ffi::SQLITE_OPEN_CREATE | ffi::SQLITE_OPEN_NOMUTEX;
         let mut db = ptr::null_mut();
         // SAFETY: name and vfs are NUL-terminated and outlive the call.
-        let rc = unsafe {
-            ffi::sqlite3_open_v2(
-                name.as_ptr(),
-                &mut db,
-                flags,
-                vfs.map_or(ptr::null(), CStr::as_ptr),
-            )
-        };
+        let rc = unsafe { ffi::sqlite3_open_v2(name.as_ptr(), &mut db, flags, vfs.as_ptr()) };
         let connection = Connection {
             db,
             guard: Box::default(),
@@ -86,8 +76,16 @@ impl Connection {
         if rc != ffi::SQLITE_OK {
             return Err(connection.error(rc));
         }
+        let mut reserved = reserved as c_int;
         // SAFETY: db is open; the guard outlives it because `drop` closes first.
         unsafe {
+            let reserved = ptr::from_mut(&mut reserved).cast();
+            ffi::sqlite3_file_control(
+                db,
+                c"main".as_ptr(),
+                ffi::SQLITE_FCNTL_RESERVE_BYTES,
+                reserved,
+            );
             ffi::sqlite3_extended_result_codes(db, 1);
             ffi::sqlite3_db_config(
                 db,

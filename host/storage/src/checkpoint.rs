@@ -1,0 +1,213 @@
+//! Checkpoints: carry committed pages to the objects' files, then let go of the log.
+//!
+//! Run by a thread of `storage`, or by its owner. Order, each step only after the one
+//! before: begin a period at position P; wait until the log is durable; write the pages;
+//! sync files and folders; MANIFEST with redo = P; recycle segments. If one file fails,
+//! redo stays where it was and all pages of that file are written again next time (I4).
+
+use std::collections::BTreeSet;
+use std::io;
+use std::sync::Arc;
+
+use crate::disk::{DiskFile, Env};
+use crate::error::Error;
+use crate::fault::Fault;
+use crate::files;
+use crate::log::delta::PAGE_BYTES;
+use crate::log::{Log, segment};
+use crate::manifest::Manifest;
+use crate::names::Names;
+use crate::pages::{Pages, Snapshot};
+
+/// Objects to be written, the position before which nothing else is needed, and what the
+/// manifest says so far.
+pub(crate) struct Checkpoint<'a> {
+    pub(crate) env: &'a Env,
+    pub(crate) log: &'a Log,
+    pub(crate) names: &'a Names,
+    pub(crate) manifest: &'a mut Manifest,
+}
+
+/// One object on its way to its file.
+pub(crate) struct Job {
+    pub(crate) pages: Arc<Pages>,
+    pub(crate) snapshot: Snapshot,
+}
+
+impl Checkpoint<'_> {
+    /// Begins the period; what was committed before must be among the jobs.
+    pub(crate) fn begin(&self) -> u64 {
+        self.log.begin_period()
+    }
+
+    /// Does the rest; `redo` comes from `begin`.
+    pub(crate) fn run(
+        &mut self,
+        redo: u64,
+        jobs: &[Job],
+        forget: impl Fn(&Pages),
+    ) -> Result<(), Error> {
+        let gate = jobs
+            .iter()
+            .map(|job| job.snapshot.gate)
+            .max()
+            .unwrap_or(0)
+            .max(redo);
+        if !self.env.faults.is(Fault::FlushBeforeDurable) && !self.log.settle(gate)? {
+            return Err(Error::NoSpace);
+        }
+        if self.env.faults.is(Fault::RedoBeforeSync) {
+            self.advance(redo, gate)?;
+        }
+        let fresh = jobs
+            .iter()
+            .filter(|job| job.snapshot.in_file == 0 && job.snapshot.size > 0);
+        self.write_out(jobs, forget)
+            .and_then(|()| {
+                self.names
+                    .append(self.env, fresh.map(|job| job.pages.key()))
+            })
+            .map_err(|source| Error::io("writing object files in", files::ROOT, source))?;
+        for job in jobs {
+            job.pages.flushed(&job.snapshot);
+        }
+        self.advance(redo, gate)
+    }
+
+    fn write_out(&self, jobs: &[Job], forget: impl Fn(&Pages)) -> io::Result<()> {
+        let mut written = Vec::new();
+        let mut folders = BTreeSet::new();
+        let mut gone = BTreeSet::new();
+        for Job { pages, snapshot } in jobs {
+            let target = Target {
+                path: pages.path(),
+                key: pages.key(),
+            };
+            if snapshot.size == 0 {
+                forget(pages);
+                target.remove(self.env)?;
+                gone.insert(files::dir(pages.key()));
+            } else {
+                let content = snapshot
+                    .pages
+                    .iter()
+                    .map(|(number, page)| (*number, &**page));
+                written.push(target.write(
+                    self.env,
+                    snapshot.in_file,
+                    snapshot.size,
+                    content,
+                    &mut folders,
+                )?);
+            }
+        }
+        sync(self.env, &written, &folders, &gone)
+    }
+
+    /// Moves redo, durably, and recycles what lies before it.
+    fn advance(&mut self, redo: u64, durable: u64) -> Result<(), Error> {
+        let failed = |source| Error::io("checkpointing in", segment::DIR, source);
+        if self.env.faults.is(Fault::RecycleBeforeManifest) {
+            self.log.trim(redo).map_err(failed)?;
+        }
+        let next = Manifest {
+            redo,
+            segment: self.log.number_at(redo),
+            durable,
+            ..*self.manifest
+        };
+        next.store(self.env).map_err(failed)?;
+        *self.manifest = next;
+        self.log.trim(redo).map_err(failed)
+    }
+}
+
+/// Makes what was written durable: contents, then names, folders before what is above them.
+pub(crate) fn sync(
+    env: &Env,
+    written: &[Arc<dyn DiskFile>],
+    folders: &BTreeSet<String>,
+    gone: &BTreeSet<String>,
+) -> io::Result<()> {
+    if !env.faults.is(Fault::FilesNotSynced) {
+        match env.disk.sync_files(written) {
+            Err(_) if env.faults.is(Fault::FileSyncErrorIgnored) => env.disk.sync_files(written)?,
+            result => result?,
+        }
+    }
+    if !env.faults.is(Fault::ObjectDirNotSynced) {
+        folders
+            .iter()
+            .rev()
+            .try_for_each(|folder| env.disk.sync_dir(folder))?;
+    }
+    if !env.faults.is(Fault::UnlinkDirNotSynced) {
+        // A folder that was never made has nothing to lose.
+        let sync_dir = |folder: &String| match env.disk.sync_dir(folder) {
+            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
+            result => result,
+        };
+        gone.iter().try_for_each(sync_dir)?;
+    }
+    Ok(())
+}
+
+/// An object's file as something to be written.
+pub(crate) struct Target<'a> {
+    pub(crate) path: &'a str,
+    pub(crate) key: &'a crate::ObjectKey,
+}
+
+impl Target<'_> {
+    /// Removes the file, which may be gone already.
+    pub(crate) fn remove(&self, env: &Env) -> io::Result<()> {
+        match env.disk.remove(self.path) {
+            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
+            result => result,
+        }
+    }
+
+    /// Writes pages and length. Names of folders whose entries may be new go to `folders`.
+    pub(crate) fn write<'p>(
+        &self,
+        env: &Env,
+        in_file: u32,
+        size: u32,
+        pages: impl Iterator<Item = (u32, &'p [u8; PAGE_BYTES])>,
+        folders: &mut BTreeSet<String>,
+    ) -> io::Result<Arc<dyn DiskFile>> {
+        let file = self.open(env, in_file, folders)?;
+        let bytes = |pages: u32| u64::from(pages) * PAGE_BYTES as u64;
+        let length = file.len()?;
+        // What was cut off and not written again must read as zeros.
+        if length > bytes(in_file) {
+            file.set_len(bytes(in_file))?;
+        }
+        for (number, page) in pages {
+            file.write_at(&files::with_checksum(number, page), bytes(number - 1))?;
+        }
+        if file.len()? != bytes(size) {
+            file.set_len(bytes(size))?;
+        }
+        Ok(file)
+    }
+
+    fn open(
+        &self,
+        env: &Env,
+        in_file: u32,
+        folders: &mut BTreeSet<String>,
+    ) -> io::Result<Arc<dyn DiskFile>> {
+        let dir = files::dir(self.key);
+        if in_file == 0 {
+            let (slot, _) = dir
+                .rsplit_once('/')
+                .expect("a folder of an object has a slot above it");
+            env.disk.make_dir(slot)?;
+            env.disk.make_dir(&dir)?;
+            // Whether they are new is not asked: a crash may have left them un-synced.
+            folders.extend([files::ROOT.to_owned(), slot.to_owned(), dir]);
+        }
+        env.disk.open(self.path, true)
+    }
+}

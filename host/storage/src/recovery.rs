@@ -1,0 +1,299 @@
+//! Recovery: from what a crash left to files that are as the log says.
+//!
+//! Run once, when a data folder is opened. The order is the point of it: read the log;
+//! make the part that was read durable, by writing it again; redo into the files; sync
+//! them; begin a segment with a higher epoch; MANIFEST. A crash in between repeats the
+//! same work. Nothing is ever appended behind a torn tail, where an old record could fit.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::io;
+
+use crate::checkpoint::{Target, sync};
+use crate::disk::Env;
+use crate::error::Error;
+use crate::fault::Fault;
+use crate::files;
+use crate::key::ObjectKey;
+use crate::log::delta::{PAGE_BYTES, Page};
+use crate::log::record::{Kind, Record};
+use crate::log::scan::{Scanned, scan};
+use crate::log::segment::{self, Writer};
+use crate::manifest::{self, Manifest};
+use crate::names::Names;
+
+/// What the log says about one object since redo.
+#[derive(Debug)]
+struct Redo {
+    key: ObjectKey,
+    pages: BTreeMap<u32, Box<Page>>,
+    size: u32,
+    /// The smallest size it had, behind which the file's pages no longer count.
+    cut: u32,
+    last: u64,
+}
+
+/// A folder that is as its log says, and the end to go on from.
+#[derive(Debug)]
+pub(crate) struct Recovered {
+    pub(crate) manifest: Manifest,
+    pub(crate) writer: Writer,
+    pub(crate) epoch: u32,
+    pub(crate) end: u64,
+}
+
+pub(crate) fn recover(env: &Env, names: &Names, segment_bytes: u64) -> Result<Recovered, Error> {
+    let manifest = match Manifest::load(env)? {
+        Some(manifest) => manifest,
+        None => found(env)?,
+    };
+    // A process that was killed may have left names that only the kernel's memory has.
+    env.disk
+        .sync_dir("")
+        .map_err(|source| Error::io("syncing", "the data folder", source))?;
+    let log_failed = |source| Error::io("recovering", segment::DIR, source);
+    let scanned = scan(env, &manifest)?;
+    if scanned.end < manifest.durable {
+        let found = format!(
+            "ends at position {}, but was durable up to {}",
+            scanned.end, manifest.durable
+        );
+        let advice = "restore the data folder from a backup, or move it away to begin anew";
+        return Err(Error::Format {
+            path: segment::DIR.into(),
+            found,
+            advice,
+        });
+    }
+    if !env.faults.is(Fault::RedoBeforeTail) {
+        rewrite_tail(env, &scanned).map_err(log_failed)?;
+    }
+    redo(env, names, &scanned)?;
+    if env.faults.is(Fault::RedoBeforeTail) {
+        rewrite_tail(env, &scanned).map_err(log_failed)?;
+    }
+    let epoch = manifest.epoch.max(scanned.epoch) + 1;
+    go_on(env, manifest, &scanned, epoch, segment_bytes).map_err(log_failed)
+}
+
+/// Lays out a new folder; refuses one that has lost its manifest.
+fn found(env: &Env) -> Result<Manifest, Error> {
+    let failed = |source| Error::io("preparing", "the data folder", source);
+    let has_segments = env
+        .disk
+        .list(segment::DIR)
+        .map_err(failed)?
+        .iter()
+        .any(|entry| segment::number(&entry.name).is_some());
+    let has_objects = !env.disk.list(files::ROOT).map_err(failed)?.is_empty();
+    if has_segments || has_objects {
+        let found = "is missing, but the folder holds objects or a log".to_owned();
+        return Err(Error::Format {
+            path: manifest::NAME.into(),
+            found,
+            advice: "restore it from a backup",
+        });
+    }
+    for dir in [segment::DIR, files::ROOT] {
+        env.disk.make_dir(dir).map_err(failed)?;
+    }
+    // The manifest may not be there without them.
+    env.disk.sync_dir("").map_err(failed)?;
+    let manifest = Manifest {
+        log: env.clock.now_ms(),
+        epoch: 0,
+        redo: 0,
+        segment: 1,
+        durable: 0,
+    };
+    manifest.store(env).map_err(failed)?;
+    Ok(manifest)
+}
+
+/// What was read may be in the kernel's memory only, and after a failed sync no sync will
+/// bring it to the disk: it is written again. All older segments were synced before the
+/// last one was begun.
+fn rewrite_tail(env: &Env, scanned: &Scanned) -> io::Result<()> {
+    let Some(last) = scanned
+        .segments
+        .last()
+        .filter(|_| !env.faults.is(Fault::TailNotSynced))
+    else {
+        return Ok(());
+    };
+    let file = env.disk.open(&segment::path(&last.name), false)?;
+    file.write_at(&last.bytes[..last.to], 0)?;
+    file.sync()?;
+    env.disk.sync_dir(segment::DIR)
+}
+
+fn redo(env: &Env, names: &Names, scanned: &Scanned) -> Result<(), Error> {
+    let mut objects = BTreeMap::new();
+    for segment in &scanned.segments {
+        for record in segment.records(!env.faults.is(Fault::NoRecordCrc)) {
+            if record.kind == Kind::Commit && !apply(&mut objects, &record) {
+                let found = format!(
+                    "has a record at position {} that does not follow from those before it",
+                    record.position
+                );
+                let advice = "restore the data folder from a backup";
+                return Err(Error::Format {
+                    path: segment::path(&segment.name).into(),
+                    found,
+                    advice,
+                });
+            }
+        }
+    }
+    let present = objects
+        .values()
+        .filter(|object| object.size > 0)
+        .map(|object| &object.key);
+    write_out(env, &objects)
+        .and_then(|()| names.append(env, present))
+        .map_err(|source| Error::io("recovering object files in", files::ROOT, source))
+}
+
+/// Whether the record made sense.
+fn apply(objects: &mut BTreeMap<u128, Redo>, record: &Record<'_>) -> bool {
+    let object = match (objects.entry(record.object), &record.key) {
+        (entry, Some(key)) => {
+            let object = entry.or_insert_with(|| Redo {
+                key: key.clone(),
+                pages: BTreeMap::new(),
+                size: record.size_pages,
+                cut: u32::MAX,
+                last: 0,
+            });
+            object.last = record.previous;
+            object
+        }
+        (std::collections::btree_map::Entry::Occupied(entry), None) => entry.into_mut(),
+        (std::collections::btree_map::Entry::Vacant(_), None) => return false,
+    };
+    if object.last != record.previous {
+        return false;
+    }
+    for encoded in &record.pages {
+        let base = object.pages.get(&encoded.number).map(|page| &**page);
+        let Some(page) = encoded.decode(base) else {
+            return false;
+        };
+        object.pages.insert(encoded.number, page);
+    }
+    object.pages.split_off(&(record.size_pages + 1));
+    (object.size, object.cut) = (record.size_pages, object.cut.min(record.size_pages));
+    object.last = record.position;
+    true
+}
+
+fn write_out(env: &Env, objects: &BTreeMap<u128, Redo>) -> io::Result<()> {
+    let mut written = Vec::new();
+    let (mut folders, mut gone) = (BTreeSet::new(), BTreeSet::new());
+    for object in objects.values() {
+        let path = files::path(&object.key);
+        let target = Target {
+            path: &path,
+            key: &object.key,
+        };
+        if object.size == 0 {
+            // The folder is synced even if the file is gone already: that may be un-synced.
+            target.remove(env)?;
+            gone.insert(files::dir(&object.key));
+            continue;
+        }
+        let on_disk = match env.disk.open(&path, false) {
+            Ok(file) => u32::try_from(file.len()? / PAGE_BYTES as u64).unwrap_or(u32::MAX),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => 0,
+            Err(error) => return Err(error),
+        };
+        let pages = object.pages.iter().map(|(number, page)| (*number, &**page));
+        folders.extend(parents(&object.key));
+        let in_file = on_disk.min(object.cut);
+        written.push(target.write(env, in_file, object.size, pages, &mut folders)?);
+    }
+    if env.faults.is(Fault::RecoveryFilesNotSynced) {
+        Ok(())
+    } else {
+        sync(env, &written, &folders, &gone)
+    }
+}
+
+/// An object's folder and those above it: a crash may have kept a name from being synced.
+fn parents(key: &ObjectKey) -> [String; 3] {
+    let dir = files::dir(key);
+    let slot = dir
+        .rsplit_once('/')
+        .map(|(slot, _)| slot.to_owned())
+        .unwrap_or_default();
+    [files::ROOT.to_owned(), slot, dir]
+}
+
+/// Begins the segment of this incarnation, then points the manifest at it.
+fn go_on(
+    env: &Env,
+    old: Manifest,
+    scanned: &Scanned,
+    epoch: u32,
+    segment_bytes: u64,
+) -> io::Result<Recovered> {
+    let end = scanned.end;
+    let live = scanned
+        .segments
+        .iter()
+        .map(|segment| (segment.header.number, segment.header.start))
+        .collect();
+    let mut epoch = epoch;
+    let mut writer = Writer::new(env.clone(), old.log, epoch, segment_bytes, live);
+    adopt_spares(env, &mut writer, segment_bytes)?;
+    match scanned.segments.last() {
+        Some(last) if env.faults.is(Fault::AppendBehindTail) => {
+            epoch = last.header.epoch;
+            writer = writer.with_epoch(epoch);
+            writer.resume(
+                env.disk.open(&segment::path(&last.name), false)?,
+                last.to as u64,
+            )?;
+        }
+        _ => writer.begin(end, 0)?,
+    }
+    let manifest = Manifest {
+        epoch,
+        redo: end,
+        segment: writer.number_at(end),
+        durable: end,
+        ..old
+    };
+    manifest.store(env)?;
+    let before: Vec<String> = env
+        .disk
+        .list(segment::DIR)?
+        .into_iter()
+        .map(|entry| entry.name)
+        .collect();
+    writer.trim(end)?;
+    // Segments that an interrupted checkpoint has left behind.
+    for name in before {
+        if segment::number(&name).is_some_and(|number| number < old.segment) {
+            writer.release(&name)?;
+        }
+    }
+    Ok(Recovered {
+        manifest,
+        writer,
+        epoch,
+        end,
+    })
+}
+
+fn adopt_spares(env: &Env, writer: &mut Writer, segment_bytes: u64) -> io::Result<()> {
+    for entry in env.disk.list(segment::DIR)? {
+        if entry.name.ends_with(".tmp") {
+            env.disk.remove(&segment::path(&entry.name))?;
+        } else if entry.name.starts_with("spare-") && entry.bytes == segment_bytes {
+            writer.add_spare(entry.name);
+        } else if entry.name.starts_with("spare-") {
+            env.disk.remove(&segment::path(&entry.name))?;
+        }
+    }
+    Ok(())
+}
