@@ -106,6 +106,19 @@ impl Clock {
         lock(held).unix = unix;
     }
 
+    /// For which moments somebody waits, soonest first. Only a manual clock knows;
+    /// a test that is about to move it can see that all are where they should be.
+    #[must_use]
+    pub fn deadlines(&self) -> Vec<Moment> {
+        match &self.0 {
+            Source::System { .. } => Vec::new(),
+            Source::Manual(held) => {
+                let held = lock(held);
+                held.sleepers.keys().map(|(moment, _)| *moment).collect()
+            }
+        }
+    }
+
     /// Ends once `now() >= deadline`.
     #[must_use]
     pub fn sleep_until(&self, deadline: Moment) -> Sleep {
@@ -198,15 +211,30 @@ fn lock(held: &Mutex<Held>) -> std::sync::MutexGuard<'_, Held> {
 mod tests {
     use super::*;
 
-    #[tokio::test]
-    async fn a_manual_clock_wakes_sleepers_when_their_time_has_come() {
+    #[test]
+    fn a_manual_clock_wakes_sleepers_when_their_time_has_come() {
         let clock = Clock::manual();
-        let mut early = Box::pin(clock.sleep(Duration::from_secs(1)));
-        let mut late = Box::pin(clock.sleep(Duration::from_secs(2)));
-        assert!(futures_util::poll!(&mut early).is_pending());
-        assert!(futures_util::poll!(&mut late).is_pending());
+        let mut early = clock.sleep(Duration::from_secs(1));
+        let mut late = clock.sleep(Duration::from_secs(2));
+        assert_eq!([is_over(&mut early), is_over(&mut late)], [false, false]);
         clock.advance(Duration::from_secs(1));
-        assert!(futures_util::poll!(&mut early).is_ready());
-        assert!(futures_util::poll!(&mut late).is_pending());
+        assert_eq!([is_over(&mut early), is_over(&mut late)], [true, false]);
+    }
+
+    #[test]
+    fn a_manual_clock_tells_who_waits() {
+        let clock = Clock::manual();
+        assert_eq!(clock.deadlines(), []);
+        let [first, second] = [3, 2].map(Duration::from_secs);
+        let mut sleeps = [first, second, second].map(|moment| clock.sleep_until(moment));
+        assert!(!sleeps.iter_mut().any(is_over));
+        assert_eq!(clock.deadlines(), [second, second, first]);
+        drop(sleeps);
+        assert_eq!(clock.deadlines(), []);
+    }
+
+    fn is_over(sleep: &mut Sleep) -> bool {
+        let mut cx = Context::from_waker(Waker::noop());
+        Pin::new(sleep).poll(&mut cx).is_ready()
     }
 }

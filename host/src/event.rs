@@ -14,6 +14,7 @@ use dormouse_storage::Alarm;
 use tokio::sync::{mpsc, oneshot};
 
 use crate::alarm::Fire;
+use crate::socket::{OpenSocket, SocketId};
 
 /// One thing for an object to handle, and where its result goes.
 #[derive(Debug)]
@@ -30,6 +31,22 @@ pub enum Kind {
     Alarm(Fire),
     /// An operator asks or acts; no guest is called.
     Alarms(AlarmAction),
+    SocketMessage {
+        socket: SocketId,
+        message: SocketMessage,
+    },
+    /// The socket is closed; it is gone once this is handled.
+    SocketClosed {
+        socket: SocketId,
+        code: u16,
+        reason: String,
+        was_clean: bool,
+    },
+    /// The peer broke the protocol; `SocketClosed` follows.
+    SocketFailed {
+        socket: SocketId,
+        message: String,
+    },
 }
 
 #[derive(Debug)]
@@ -39,6 +56,12 @@ pub enum AlarmAction {
     Revive(String),
 }
 
+#[derive(Clone, Debug)]
+pub enum SocketMessage {
+    Text(Arc<str>),
+    Binary(Bytes),
+}
+
 #[derive(Debug)]
 pub struct Request {
     pub method: String,
@@ -46,6 +69,8 @@ pub struct Request {
     pub url: String,
     pub headers: Vec<(String, Vec<u8>)>,
     pub body: Body,
+    /// The subprotocols offered, if the client asks for a WebSocket.
+    pub upgrade: Option<Vec<String>>,
 }
 
 /// What an event that was handled gives back.
@@ -53,6 +78,12 @@ pub struct Request {
 pub enum Reply {
     /// To [`Kind::Fetch`].
     Response(Response),
+    /// To [`Kind::Fetch`] with an upgrade that the object took: the headers of
+    /// the 101 and the socket that waits for its connection.
+    Upgrade {
+        headers: Vec<(String, Vec<u8>)>,
+        socket: OpenSocket,
+    },
     /// To [`Kind::Alarms`]: the alarms and dead letters of the object.
     Alarms(Vec<Alarm>),
     /// To every other kind.

@@ -155,7 +155,11 @@ async fn load(engine: &Engine, data: &Path, app: &App) -> anyhow::Result<Served>
     let code = Code::load(engine, &app.component, Some(&cache)).await;
     let code = code.with_context(|| format!("cannot use {}", app.component.display()))?;
     let manifest = &app.manifest;
-    Ok(Served::new(&manifest.name, Arc::new(code), options(manifest)))
+    Ok(Served::new(
+        &manifest.name,
+        Arc::new(code),
+        options(manifest),
+    ))
 }
 
 fn options(manifest: &Manifest) -> Options {
@@ -171,6 +175,8 @@ fn options(manifest: &Manifest) -> Options {
             cpu: Duration::from_millis(limits.cpu_ms),
             ..guest::Limits::default()
         },
-        vars: vars.map(|(key, value)| (key.clone(), value.clone())).collect(),
+        vars: vars
+            .map(|(key, value)| (key.clone(), value.clone()))
+            .collect(),
     }
 }

@@ -15,5 +15,6 @@ pub mod manifest;
 pub mod object;
 pub mod outbox;
 pub mod server;
+pub mod socket;
 
 pub use host::{App, Host, Settings};

@@ -11,9 +11,12 @@ use std::pin::Pin;
 use std::rc::Rc;
 
 use crate::bindings::dormouse::object::types as wit;
+use crate::bindings::dormouse::object::websocket as wit_socket;
 use crate::bindings::exports::dormouse::object::alarm_handler;
 use crate::bindings::exports::dormouse::object::object as exports;
+use crate::bindings::exports::dormouse::object::websocket_handler;
 use crate::http::{Request, Response};
+use crate::websocket::{Message, WebSocket};
 use crate::{AlarmInfo, DurableObject, Env, Error, Result, State, logging};
 
 type LocalFuture<'a, T> = Pin<Box<dyn Future<Output = T> + 'a>>;
@@ -24,14 +27,9 @@ type Object = Rc<dyn Events>;
 #[derive(Debug)]
 pub struct Class {
     name: &'static str,
-    handlers: Handlers,
     construct: fn(State, Env) -> LocalFuture<'static, Result<Object>>,
-}
-
-/// What a class handles beside requests.
-#[derive(Clone, Copy, Debug)]
-struct Handlers {
     alarm: bool,
+    websocket: bool,
 }
 
 inventory::collect!(Class);
@@ -41,18 +39,33 @@ impl Class {
     pub const fn of<O: DurableObject>(name: &'static str) -> Self {
         Self {
             name,
-            handlers: Handlers { alarm: false },
             construct: |state, env| {
                 Box::pin(async { Ok(Rc::new(O::new(state, env).await?) as Object) })
             },
+            alarm: false,
+            websocket: false,
         }
     }
 
-    /// The class with a handler for alarms.
+    /// The class overrides the handler for alarms.
     #[must_use]
     pub const fn with_alarm(mut self) -> Self {
-        self.handlers.alarm = true;
+        self.alarm = true;
         self
+    }
+
+    /// The class overrides a handler for WebSockets.
+    #[must_use]
+    pub const fn with_websocket(mut self) -> Self {
+        self.websocket = true;
+        self
+    }
+
+    fn handlers(&self) -> exports::Handlers {
+        let mut handlers = exports::Handlers::empty();
+        handlers.set(exports::Handlers::ALARM, self.alarm);
+        handlers.set(exports::Handlers::WEBSOCKET, self.websocket);
+        handlers
     }
 
     /// All classes, by name. Two of one name would make which one serves an
@@ -79,6 +92,16 @@ impl Class {
 trait Events {
     fn fetch(&self, request: Request) -> LocalFuture<'_, Result<Response>>;
     fn alarm(&self, info: AlarmInfo) -> LocalFuture<'_, Result<()>>;
+    fn message(&self, socket: WebSocket, message: Message) -> LocalFuture<'_, Result<()>>;
+    fn close(&self, socket: WebSocket, end: Close) -> LocalFuture<'_, Result<()>>;
+    fn error(&self, socket: WebSocket, error: String) -> LocalFuture<'_, Result<()>>;
+}
+
+/// How a socket was closed.
+struct Close {
+    code: u16,
+    reason: String,
+    was_clean: bool,
 }
 
 impl<O: DurableObject> Events for O {
@@ -88,6 +111,18 @@ impl<O: DurableObject> Events for O {
 
     fn alarm(&self, info: AlarmInfo) -> LocalFuture<'_, Result<()>> {
         Box::pin(DurableObject::alarm(self, info))
+    }
+
+    fn message(&self, socket: WebSocket, message: Message) -> LocalFuture<'_, Result<()>> {
+        Box::pin(self.websocket_message(socket, message))
+    }
+
+    fn close(&self, socket: WebSocket, end: Close) -> LocalFuture<'_, Result<()>> {
+        Box::pin(self.websocket_close(socket, end.code, end.reason, end.was_clean))
+    }
+
+    fn error(&self, socket: WebSocket, error: String) -> LocalFuture<'_, Result<()>> {
+        Box::pin(self.websocket_error(socket, error))
     }
 }
 
@@ -110,7 +145,7 @@ impl exports::Guest for Component {
             .into_iter()
             .map(|class| exports::Class {
                 name: class.name.to_owned(),
-                handlers: class.handlers.into(),
+                handlers: class.handlers(),
             })
             .collect()
     }
@@ -131,11 +166,40 @@ impl alarm_handler::Guest for Component {
     }
 }
 
-impl From<Handlers> for exports::Handlers {
-    fn from(handlers: Handlers) -> Self {
-        let mut flags = Self::empty();
-        flags.set(Self::ALARM, handlers.alarm);
-        flags
+impl websocket_handler::Guest for Component {
+    async fn on_message(
+        socket: wit_socket::Socket,
+        message: wit_socket::Message,
+    ) -> Result<(), wit::Failure> {
+        let socket = WebSocket::from_wit(socket);
+        object()
+            .message(socket, message.into())
+            .await
+            .map_err(failure)
+    }
+
+    async fn on_close(
+        socket: wit_socket::Socket,
+        code: u16,
+        reason: String,
+        was_clean: bool,
+    ) -> Result<(), wit::Failure> {
+        let end = Close {
+            code,
+            reason,
+            was_clean,
+        };
+        object()
+            .close(WebSocket::from_wit(socket), end)
+            .await
+            .map_err(failure)
+    }
+
+    async fn on_error(socket: wit_socket::Socket, message: String) -> Result<(), wit::Failure> {
+        object()
+            .error(WebSocket::from_wit(socket), message)
+            .await
+            .map_err(failure)
     }
 }
 
@@ -228,6 +292,7 @@ mod tests {
             url: url.to_owned(),
             headers: Vec::new(),
             body: wit::Body::None,
+            upgrade: None,
         };
         let answer = now(Component::fetch(request)).map_err(|failure| failure.message)?;
         Ok((answer.status, answer.body))

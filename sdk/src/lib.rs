@@ -127,6 +127,7 @@ mod logging;
 mod object;
 pub mod sql;
 mod time;
+pub mod websocket;
 
 pub use alarm::{Alarm, AlarmInfo};
 pub use anyhow::{Context, Error, Result, bail, ensure};
@@ -141,6 +142,7 @@ pub mod prelude {
     pub use crate::http::{Body, Request, Response, StatusCode};
     pub use crate::object::{DurableObject, Env, ObjectId, State};
     pub use crate::sql::{Json, Sql, params};
+    pub use crate::websocket::{Message, Upgrade, WebSocket};
     pub use crate::{Context, Error, Result, bail, durable_object, ensure, log, sleep};
 }
 

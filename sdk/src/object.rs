@@ -9,6 +9,7 @@ use crate::bindings::dormouse::object::types as wit;
 use crate::alarm::{Alarm, AlarmInfo};
 use crate::http::{BodyError, Request, Response};
 use crate::sql::Sql;
+use crate::websocket::{self, Message, SocketError, WebSocket};
 use crate::{Context, Error, Result};
 
 /// A class of durable objects.
@@ -81,6 +82,33 @@ pub trait DurableObject: Sized + 'static {
         let _ = info;
         Ok(())
     }
+
+    /// Handles a message. Messages of one socket come strictly one after the
+    /// other; an error is logged and the socket stays open.
+    async fn websocket_message(&self, socket: WebSocket, message: Message) -> Result<()> {
+        let _ = (socket, message);
+        Ok(())
+    }
+
+    /// The socket is closed: by the peer, by this object, or because the
+    /// connection was lost (code 1006, not clean). Its attachment can still be read.
+    async fn websocket_close(
+        &self,
+        socket: WebSocket,
+        code: u16,
+        reason: String,
+        was_clean: bool,
+    ) -> Result<()> {
+        let _ = (socket, code, reason, was_clean);
+        Ok(())
+    }
+
+    /// The peer broke the protocol; [`websocket_close`](Self::websocket_close)
+    /// follows.
+    async fn websocket_error(&self, socket: WebSocket, error: String) -> Result<()> {
+        let _ = (socket, error);
+        Ok(())
+    }
 }
 
 /// What an object is and has: its id, its database, its background work.
@@ -104,6 +132,43 @@ impl State {
     /// The object's own database.
     pub fn sql(&self) -> Sql {
         Sql::new()
+    }
+
+    /// The object's open sockets, oldest first.
+    pub fn websockets(&self) -> Vec<WebSocket> {
+        websocket::list(None)
+    }
+
+    /// Those with a tag.
+    pub fn websockets_tagged(&self, tag: &str) -> Vec<WebSocket> {
+        websocket::list(Some(tag))
+    }
+
+    /// Sends one message to every socket; how many it went to. The message is
+    /// encoded once.
+    pub fn broadcast(&self, message: impl Into<Message>) -> u32 {
+        websocket::broadcast(message.into(), None, None)
+    }
+
+    /// Sends one message to the sockets with a tag (or to all), except one.
+    pub fn broadcast_to(
+        &self,
+        message: impl Into<Message>,
+        tag: Option<&str>,
+        except: Option<&WebSocket>,
+    ) -> u32 {
+        websocket::broadcast(message.into(), tag, except)
+    }
+
+    /// From now on the host answers a text frame equal to `request` with
+    /// `response` itself, without waking the object. At most 2,048 bytes each.
+    pub fn set_auto_response(&self, request: &str, response: &str) -> Result<(), SocketError> {
+        websocket::set_auto_response(Some((request, response)))
+    }
+
+    /// No more auto-response.
+    pub fn clear_auto_response(&self) -> Result<(), SocketError> {
+        websocket::set_auto_response(None)
     }
 
     /// The object's default alarm.

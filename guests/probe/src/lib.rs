@@ -10,10 +10,11 @@
 //!
 //! `instance` is a random number made in `new`: it changes when the object
 //! starts anew. The other paths, in [`bodies`], answer bodies and headers. The
-//! classes `Second` and `Broken` are in [`others`].
+//! classes `Second` and `Broken` are in [`others`], `Sockets` in [`sockets`].
 
 mod bodies;
 mod others;
+mod sockets;
 mod steps;
 mod values;
 

@@ -99,20 +99,9 @@ async fn follow(
     match answered {
         Ok(Ok(_)) => receipt.done(),
         Ok(Err(fault)) => {
-            log(receipt.address(), &fault);
             receipt.failed(retry::counts(&fault), clock.unix_ms());
         }
         // The object went away without a word.
         Err(_) => receipt.failed(false, clock.unix_ms()),
-    }
-}
-
-fn log(address: &Address, fault: &Fault) {
-    let Address { class, id } = address;
-    let (class, object) = (&**class, tracing::field::display(id));
-    if retry::counts(fault) {
-        tracing::error!(class, object, "an alarm failed: {fault}");
-    } else {
-        tracing::warn!(class, object, "an alarm must wait: {fault}");
     }
 }

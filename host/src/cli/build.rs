@@ -70,11 +70,7 @@ fn show(project: &Project, component: &std::path::Path, report: &Report) {
             terminal::bytes(report.bytes)
         ),
     );
-    let names: Vec<&str> = report
-        .classes
-        .iter()
-        .map(|class| &*class.name)
-        .collect();
+    let names: Vec<&str> = report.classes.iter().map(|class| &*class.name).collect();
     let names = if names.is_empty() {
         "none".to_owned()
     } else {

@@ -25,11 +25,7 @@ fn page(file: &Path, report: &Report) -> String {
         // Writing to a string does not fail.
         let _ = writeln!(page, "{head:<10} {text}");
     };
-    let classes: Vec<&str> = report
-        .classes
-        .iter()
-        .map(|class| &*class.name)
-        .collect();
+    let classes: Vec<&str> = report.classes.iter().map(|class| &*class.name).collect();
     line("component", &file.display().to_string());
     line("size", &terminal::bytes(report.bytes));
     line("digest", &report.digest);

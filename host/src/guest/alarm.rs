@@ -16,7 +16,7 @@ use super::bindings::dormouse::object::types;
 use super::context::Context;
 use super::instance::{CallId, Returned, Running, StorageFailed};
 use crate::alarm::{Fire, Note, Verdict, cron, verdict};
-use crate::event::{AlarmAction, Reply, RequestId};
+use crate::event::{AlarmAction, RequestId};
 
 const NO_HANDLER: &str = "its class has no handler for alarms any more";
 /// Of an error's text, what a dead letter keeps.
@@ -97,7 +97,7 @@ pub(super) fn start<'a>(
     fire: Fire,
 ) -> wasmtime::Result<Running<'a>> {
     let Some(alarm) = due(accessor, &fire)? else {
-        return Ok(at_once(call, Reply::Done));
+        return Ok(at_once(call, Returned::Done));
     };
     let info = exports::Info {
         name: (!alarm.name.is_empty()).then(|| alarm.name.clone()),
@@ -113,7 +113,7 @@ pub(super) fn start<'a>(
             let now_ms = context.clock.unix_ms();
             let ended = run.given_up(context.database()?, now_ms, NO_HANDLER);
             ended.map_err(StorageFailed::from)?;
-            Ok(at_once(call, Reply::Done))
+            Ok(at_once(call, Returned::Done))
         });
     };
     let handler = handler.func_alarm();
@@ -128,8 +128,7 @@ pub(super) fn start<'a>(
     Ok(Box::pin(async move {
         let result = handler.finish_call_concurrent(accessor, started).await;
         accessor.with(|mut access| access.get().answered(task));
-        let done = |()| Returned::Reply(Reply::Done);
-        (call, result.map(|(result,)| result.map(done)))
+        (call, result.map(|(result,)| result.map(|()| Returned::Done)))
     }))
 }
 
@@ -142,18 +141,22 @@ pub(super) fn act<'a>(
     let reply = accessor.with(|mut access| -> wasmtime::Result<_> {
         let context = access.get();
         let now_ms = context.clock.unix_ms();
-        let reply = perform(context.database()?, action, now_ms);
+        let reply = perform(context.database()?, &action, now_ms);
         Ok(reply.map_err(StorageFailed::from)?)
     })?;
-    Ok(at_once(call, reply))
+    Ok(at_once(call, Returned::Alarms(reply)))
 }
 
 /// The same for any object's database; the turn is left open.
-pub fn perform(database: &mut Database, action: AlarmAction, now_ms: i64) -> Result<Reply, Error> {
+pub fn perform(
+    database: &mut Database,
+    action: &AlarmAction,
+    now_ms: i64,
+) -> Result<Vec<Alarm>, Error> {
     if let AlarmAction::Revive(name) = action {
-        database.revive_alarm(&name, now_ms)?;
+        database.revive_alarm(name, now_ms)?;
     }
-    database.alarms().map(Reply::Alarms)
+    database.alarms()
 }
 
 /// Ends the run of an alarm whose handler has answered, if `call` is one.
@@ -190,6 +193,6 @@ fn due(accessor: &Accessor<Context>, fire: &Fire) -> wasmtime::Result<Option<Ala
     })
 }
 
-fn at_once<'a>(call: CallId, reply: Reply) -> Running<'a> {
-    Box::pin(ready((call, Ok(Ok(Returned::Reply(reply))))))
+fn at_once<'a>(call: CallId, returned: Returned) -> Running<'a> {
+    Box::pin(ready((call, Ok(Ok(returned)))))
 }

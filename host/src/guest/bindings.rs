@@ -15,6 +15,8 @@ wasmtime::component::bindgen!({
     with: {
         "dormouse:object/sql.cursor": super::imports::sql::Cursor,
         "dormouse:object/sql.savepoint": super::imports::sql::Savepoint,
+        "dormouse:object/websocket.upgrade": super::imports::websocket::Upgrade,
+        "dormouse:object/websocket.socket": super::imports::websocket::Socket,
         "wasi:clocks": wasmtime_wasi::p3::bindings::clocks,
     },
     require_store_data_send: true,
@@ -26,7 +28,24 @@ pub mod alarm {
         path: "../wit",
         world: "alarm-handling",
         exports: { default: async },
-        with: { "dormouse:object/types": super::dormouse::object::types },
+        with: {
+            "dormouse:object/types": super::dormouse::object::types,
+            "dormouse:object/websocket": super::dormouse::object::websocket,
+        },
+        require_store_data_send: true,
+    });
+}
+
+/// `websocket-handler`, on the types above.
+pub mod websocket {
+    wasmtime::component::bindgen!({
+        path: "../wit",
+        world: "websocket-handling",
+        exports: { default: async },
+        with: {
+            "dormouse:object/types": super::dormouse::object::types,
+            "dormouse:object/websocket": super::dormouse::object::websocket,
+        },
         require_store_data_send: true,
     });
 }

@@ -187,7 +187,10 @@ impl StreamConsumer<Context> for ChunkConsumer {
         let data = Bytes::copy_from_slice(&available[..count]);
         direct.mark_read(count);
         let chunk = Chunk::Data(data);
-        store.data_mut().effects.push(Effect::Chunk { permit, chunk });
+        store
+            .data_mut()
+            .effects
+            .push(Effect::Chunk { permit, chunk });
         Poll::Ready(Ok(StreamResult::Completed))
     }
 }
@@ -215,7 +218,10 @@ impl FutureConsumer<Context> for EndConsumer {
         };
         if let Some(permit) = permit {
             let chunk = Chunk::End(how.map_err(|failure| failure.message));
-            store.data_mut().effects.push(Effect::Chunk { permit, chunk });
+            store
+                .data_mut()
+                .effects
+                .push(Effect::Chunk { permit, chunk });
         }
         Poll::Ready(Ok(()))
     }

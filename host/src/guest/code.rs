@@ -12,15 +12,17 @@ use sha2::{Digest, Sha256};
 use wasmtime::component::{Component, InstancePre};
 
 use super::bindings::exports::dormouse::object::object as exports;
-use exports::GuestIndices;
+use super::bindings::alarm::exports::dormouse::object::alarm_handler::GuestIndices as AlarmIndices;
+use super::bindings::websocket::exports::dormouse::object::websocket_handler::GuestIndices as SocketIndices;
 use super::cache::Cache;
 use super::context::{Context, Identity};
 use super::engine::Engine;
-use super::bindings::alarm::exports::dormouse::object::alarm_handler::GuestIndices as AlarmIndices;
 use super::instance::{Handlers, Instance, WakeError, new_store};
 use super::limits::Limits;
 use super::report::{self, Kind};
 use crate::clock::Clock;
+use crate::socket::Hub;
+use exports::GuestIndices;
 
 const MAX_CLASS_NAME_BYTES: usize = 64;
 
@@ -39,6 +41,7 @@ pub struct Code {
     pre: InstancePre<Context>,
     indices: GuestIndices,
     alarm: Option<AlarmIndices>,
+    websocket: Option<SocketIndices>,
     classes: Vec<Class>,
     digest: String,
 }
@@ -89,11 +92,17 @@ pub enum LoadError {
 
 impl Code {
     /// Reads, compiles and checks a component. Compiled code is kept in `cache`.
-    pub async fn load(engine: &Engine, path: &Path, cache: Option<&Path>) -> Result<Self, LoadError> {
-        let wasm = tokio::fs::read(path).await.map_err(|source| LoadError::Read {
-            path: path.to_owned(),
-            source,
-        })?;
+    pub async fn load(
+        engine: &Engine,
+        path: &Path,
+        cache: Option<&Path>,
+    ) -> Result<Self, LoadError> {
+        let wasm = tokio::fs::read(path)
+            .await
+            .map_err(|source| LoadError::Read {
+                path: path.to_owned(),
+                source,
+            })?;
         Self::from_bytes(engine, wasm, cache).await
     }
 
@@ -116,6 +125,7 @@ impl Code {
         let mut code = Self {
             // An error means that the component has no such handler.
             alarm: AlarmIndices::new(&pre).ok(),
+            websocket: SocketIndices::new(&pre).ok(),
             pre,
             indices,
             classes: Vec::new(),
@@ -144,10 +154,12 @@ impl Code {
         vars: &[(String, String)],
         limits: &Limits,
         clock: &Clock,
+        hub: Arc<Hub>,
     ) -> Result<Instance, WakeError> {
         let class = self.classes.iter().find(|class| class.name == identity.class);
         let handles_alarms = class.is_some_and(|class| class.alarm);
-        let mut context = Context::new(identity, Some(database), vars, limits, clock.clone());
+        let clock = clock.clone();
+        let mut context = Context::new(identity, Some(database), vars, limits, clock, hub);
         context.handles_alarms = handles_alarms;
         let mut store = new_store(self.pre.engine(), context);
         let instance = self.pre.instantiate_async(&mut store).await?;
@@ -156,6 +168,10 @@ impl Code {
             alarm: match &self.alarm {
                 Some(indices) if handles_alarms => Some(indices.load(&mut store, &instance)?),
                 _ => None,
+            },
+            websocket: match &self.websocket {
+                Some(indices) => Some(indices.load(&mut store, &instance)?),
+                None => None,
             },
         };
         Ok(Instance::new(store, handlers, *limits))
@@ -169,13 +185,25 @@ impl Code {
             class: "".into(),
             object: nobody,
         };
-        let context = Context::new(identity, None, &[], &limits, Clock::system());
+        let context = Context::new(
+            identity,
+            None,
+            &[],
+            &limits,
+            Clock::system(),
+            Arc::default(),
+        );
         let mut store = new_store(self.pre.engine(), context);
-        let instance = self.pre.instantiate_async(&mut store).await.map_err(failed)?;
+        let instance = self
+            .pre
+            .instantiate_async(&mut store)
+            .await
+            .map_err(failed)?;
         let guest = self.indices.load(&mut store, &instance).map_err(failed)?;
         let classes = guest.call_classes(&mut store).await.map_err(failed)?;
         let handlers = ExportedHandlers {
             alarm: self.alarm.is_some(),
+            websocket: self.websocket.is_some(),
         };
         checked(classes, &handlers)
     }
@@ -233,7 +261,11 @@ fn check(
     if !exports.any(|export| export.known && export.name == "dormouse:object/object") {
         return Err(LoadError::WrongWorld {
             wanted: report::OBJECT_EXPORT,
-            exports: interfaces.exports.iter().map(|e| format!("`{e}`")).collect(),
+            exports: interfaces
+                .exports
+                .iter()
+                .map(|e| format!("`{e}`"))
+                .collect(),
         });
     }
     let mismatch = |error: wasmtime::Error| LoadError::Mismatch(format!("{error:#}"));
@@ -245,6 +277,7 @@ fn check(
 /// The optional interfaces that a component exports.
 struct ExportedHandlers {
     alarm: bool,
+    websocket: bool,
 }
 
 fn checked(
@@ -267,10 +300,18 @@ fn checked(
                 class.name
             )));
         }
+        let websocket = class.handlers.contains(exports::Handlers::WEBSOCKET);
+        if websocket && !exported_handlers.websocket {
+            return Err(LoadError::Mismatch(format!(
+                "class `{}` says that it takes WebSockets, but the component does not export \
+                 `dormouse:object/websocket-handler`",
+                class.name
+            )));
+        }
         classes.push(Class {
             name: class.name.into(),
             alarm,
-            websocket: class.handlers.contains(exports::Handlers::WEBSOCKET),
+            websocket,
         });
     }
     Ok(classes)
@@ -278,7 +319,9 @@ fn checked(
 
 fn is_class_name(name: &str) -> bool {
     let mut chars = name.chars();
-    chars.next().is_some_and(|first| first.is_ascii_alphabetic())
+    chars
+        .next()
+        .is_some_and(|first| first.is_ascii_alphabetic())
         && chars.all(|c| c.is_ascii_alphanumeric() || c == '_')
         && name.len() <= MAX_CLASS_NAME_BYTES
 }

@@ -10,12 +10,13 @@ use wasmtime::component::{GuestTaskId, ResourceTable};
 use wasmtime_wasi::{WasiCtx, WasiCtxBuilder, WasiCtxView, WasiView};
 
 use super::alarm::Run;
-use super::instance::Effect;
+use super::instance::{CallId, Effect};
 use super::limits::{Limits, MemoryLimiter, Meter};
 use super::stdio::LogStream;
 use crate::clock::Clock;
 use crate::event::RequestId;
 use crate::id::ObjectName;
+use crate::socket::{Hub, OpenSocket};
 
 /// Who the instance is, for log records.
 #[derive(Clone, Debug)]
@@ -35,6 +36,12 @@ pub struct Context {
     pub(super) handles_alarms: bool,
     /// Alarms whose handlers have not answered yet.
     pub(super) alarm_runs: Vec<Run>,
+    /// The object's sockets, which outlive this instance.
+    pub(super) hub: Arc<Hub>,
+    /// Sockets taken by events that have not answered yet.
+    pub(super) accepted: Vec<(CallId, OpenSocket)>,
+    /// Requests without an answer.
+    running_calls: Vec<CallId>,
     pub(super) meter: Meter,
     pub(super) memory: MemoryLimiter,
     /// Text on standard output that belongs to no known event is logged with the
@@ -51,6 +58,7 @@ impl Context {
         vars: &[(String, String)],
         limits: &Limits,
         clock: Clock,
+        hub: Arc<Hub>,
     ) -> Self {
         let identity = Arc::new(identity);
         let meter = Meter::new(limits.cpu);
@@ -77,6 +85,9 @@ impl Context {
             tasks: Tasks::default(),
             handles_alarms: false,
             alarm_runs: Vec::new(),
+            hub,
+            accepted: Vec::new(),
+            running_calls: Vec::new(),
             meter,
             memory: MemoryLimiter::new(limits.memory_bytes),
             running: stdout,
@@ -103,6 +114,22 @@ impl Context {
     /// The event has its answer; its task may go on in the background.
     pub(super) fn answered(&mut self, task: GuestTaskId) {
         self.tasks.answered(task);
+    }
+
+    /// A request runs: until its answer it may take a socket.
+    pub(super) fn request_begins(&mut self, call: CallId) {
+        self.running_calls.push(call);
+    }
+
+    /// The request is answered; the socket it took, if any.
+    pub(super) fn request_ends(&mut self, call: CallId) -> Option<OpenSocket> {
+        self.running_calls.retain(|running| *running != call);
+        let at = self.accepted.iter().position(|(by, _)| *by == call)?;
+        Some(self.accepted.swap_remove(at).1)
+    }
+
+    pub(super) fn is_running(&self, call: CallId) -> bool {
+        self.running_calls.contains(&call)
     }
 
     /// The event that `task` serves.

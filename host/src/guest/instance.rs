@@ -12,7 +12,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::task::{Context as Poller, Poll};
 
-use dormouse_storage::{AlarmSummary, Ticket};
+use dormouse_storage::{Alarm, AlarmSummary, Ticket};
 use futures_util::StreamExt;
 use futures_util::stream::FuturesUnordered;
 use tokio::sync::mpsc;
@@ -23,11 +23,20 @@ use super::bindings::dormouse::object::types;
 use super::alarm;
 use super::bindings::alarm::exports::dormouse::object::alarm_handler::Guest as AlarmGuest;
 use super::bindings::exports::dormouse::object::object::Guest;
+use super::bindings::websocket::exports::dormouse::object::websocket_handler::Guest as SocketGuest;
 use super::body;
 use super::context::Context;
+use super::imports::websocket::Upgrade;
 use super::limits::{Limits, Meter};
 use crate::clock::Clock;
+use crate::socket::SocketId;
+use tokio_tungstenite::tungstenite::protocol::Message as Frame;
+
+use super::socket;
 use crate::event::{Chunk, Kind, Reply, Request, RequestId, Reset, Response};
+
+/// The answer that opens an accepted socket.
+const SWITCHING_PROTOCOLS: u16 = 101;
 
 /// Names one call while it runs; chosen by who starts it.
 pub type CallId = u64;
@@ -53,12 +62,15 @@ pub enum Effect {
         permit: mpsc::OwnedPermit<Chunk>,
         chunk: Chunk,
     },
+    /// A frame for a socket of the object.
+    Frame { socket: SocketId, frame: Frame },
 }
 
 /// The exports of one instance; optional ones may be missing.
 pub(super) struct Handlers {
     pub(super) object: Guest,
     pub(super) alarm: Option<AlarmGuest>,
+    pub(super) websocket: Option<SocketGuest>,
 }
 
 /// What runs in the instance at the moment.
@@ -225,7 +237,8 @@ impl From<dormouse_storage::Error> for StorageFailed {
 /// What a handler gave back, still in the guest's terms.
 pub(super) enum Returned {
     Response(types::Response),
-    Reply(Reply),
+    Alarms(Vec<Alarm>),
+    Done,
 }
 
 pub(super) type Answer = (CallId, wasmtime::Result<Result<Returned, types::Failure>>);
@@ -311,7 +324,8 @@ fn end_turn(
         let effects = std::mem::take(&mut context.effects);
         let database = context.database()?;
         database.end_turn().map_err(StorageFailed::from)?;
-        if let Some(summary) = database.take_alarm_change().map_err(StorageFailed::from)? {
+        let alarms = database.take_alarm_change().map_err(StorageFailed::from)?;
+        if let Some(summary) = alarms {
             life.alarms_changed(summary);
         }
         if !effects.is_empty() {
@@ -331,9 +345,18 @@ fn start<'a>(
             start_fetch(accessor, &guest.object, call.id, call.request_id, request)
         }
         Kind::Alarm(fire) => {
-            alarm::start(accessor, guest.alarm.as_ref(), call.id, call.request_id, fire)
+            let handler = guest.alarm.as_ref();
+            alarm::start(accessor, handler, call.id, call.request_id, fire)
         }
         Kind::Alarms(action) => alarm::act(accessor, call.id, action),
+        kind => match &guest.websocket {
+            Some(handler) => socket::start(accessor, handler, call.id, call.request_id, kind),
+            // Code without the handler ignores what it would handle.
+            None => Ok(Box::pin(std::future::ready((
+                call.id,
+                Ok(Ok(Returned::Done)),
+            )))),
+        },
     }
 }
 
@@ -351,7 +374,15 @@ fn start_fetch<'a>(
             url: request.url,
             headers: request.headers,
             body: body::lower(access.as_context_mut(), request.body)?,
+            upgrade: match request.upgrade {
+                Some(protocols) => {
+                    let upgrade = Upgrade { call, protocols };
+                    Some(access.get().table.push(upgrade)?)
+                }
+                None => None,
+            },
         };
+        access.get().request_begins(call);
         let started = fetch.start_call_concurrent(access.as_context_mut(), (request,))?;
         access.get().serve(started.task(), request_id);
         Ok(started)
@@ -371,13 +402,22 @@ fn answer(
     life: &mut impl Life,
 ) -> wasmtime::Result<()> {
     let (result, gate) = accessor.with(|mut access| -> wasmtime::Result<_> {
+        let socket = access.get().request_ends(call);
         let result = match result {
-            Ok(Returned::Reply(reply)) => Ok(reply),
-            Ok(Returned::Response(response)) => Ok(Reply::Response(Response {
-                status: response.status,
-                headers: response.headers,
-                body: body::lift(access.as_context_mut(), response.body)?,
-            })),
+            Ok(Returned::Done) => Ok(Reply::Done),
+            Ok(Returned::Alarms(alarms)) => Ok(Reply::Alarms(alarms)),
+            Ok(Returned::Response(response)) => Ok(match socket {
+                Some(socket) if response.status == SWITCHING_PROTOCOLS => Reply::Upgrade {
+                    headers: response.headers,
+                    socket,
+                },
+                // A socket that was taken without a 101 is dropped here.
+                _ => Reply::Response(Response {
+                    status: response.status,
+                    headers: response.headers,
+                    body: body::lift(access.as_context_mut(), response.body)?,
+                }),
+            }),
             Err(failure) => Err(failure.message),
         };
         Ok((result, access.get().database()?.gate()))

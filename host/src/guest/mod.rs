@@ -6,7 +6,12 @@
 //! through the [`Life`] trait.
 
 mod alarm;
-#[allow(unsafe_code, clippy::all, missing_debug_implementations, unreachable_pub)]
+#[allow(
+    unsafe_code,
+    clippy::all,
+    missing_debug_implementations,
+    unreachable_pub
+)]
 mod bindings;
 mod body;
 mod cache;
@@ -17,6 +22,7 @@ mod imports;
 mod instance;
 mod limits;
 mod report;
+mod socket;
 mod stdio;
 
 pub use alarm::{Run as AlarmRun, perform as perform_alarm_action};

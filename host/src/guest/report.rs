@@ -27,13 +27,26 @@ pub(super) const OFFERED: &[&str] = &[
 
 /// Interfaces offered, by package: what an import must name.
 const KNOWN: &[(&str, &[&str], &[&str])] = &[
-    ("dormouse:object", &["0.1"], &["types", "sql", "log", "alarm"]),
+    (
+        "dormouse:object",
+        &["0.1"],
+        &["types", "sql", "log", "alarm", "websocket"],
+    ),
     (
         "wasi:cli",
         &["0.2", "0.3"],
         &[
-            "environment", "exit", "stdin", "stdout", "stderr", "types", "terminal-input",
-            "terminal-output", "terminal-stdin", "terminal-stdout", "terminal-stderr",
+            "environment",
+            "exit",
+            "stdin",
+            "stdout",
+            "stderr",
+            "types",
+            "terminal-input",
+            "terminal-output",
+            "terminal-stdin",
+            "terminal-stdout",
+            "terminal-stderr",
         ],
     ),
     (
@@ -52,11 +65,20 @@ const KNOWN: &[(&str, &[&str], &[&str])] = &[
         "wasi:sockets",
         &["0.2", "0.3"],
         &[
-            "types", "ip-name-lookup", "network", "instance-network", "tcp", "tcp-create-socket",
-            "udp", "udp-create-socket",
+            "types",
+            "ip-name-lookup",
+            "network",
+            "instance-network",
+            "tcp",
+            "tcp-create-socket",
+            "udp",
+            "udp-create-socket",
         ],
     ),
 ];
+
+/// Interfaces of `dormouse:object` that a component may export.
+const USED_EXPORTS: &[&str] = &["object", "alarm-handler", "websocket-handler"];
 
 /// What `inspect` found.
 #[derive(Debug, Serialize)]
@@ -111,7 +133,9 @@ pub async fn inspect(engine: &Engine, path: &Path) -> Result<Report, LoadError> 
     Ok(Report {
         digest,
         bytes,
-        classes: loaded.as_ref().map_or(Vec::new(), |code| code.classes().to_vec()),
+        classes: loaded
+            .as_ref()
+            .map_or(Vec::new(), |code| code.classes().to_vec()),
         imports,
         exports,
         contract,
@@ -156,8 +180,10 @@ fn import(full: &str) -> Interface {
 
 fn export(full: &str) -> Interface {
     let (name, version) = split(full);
-    let used = ["dormouse:object/object", "dormouse:object/alarm-handler"];
-    let known = used.contains(&name) && version.is_some_and(|v| on_track(v, &["0.1"]));
+    let known = name
+        .strip_prefix("dormouse:object/")
+        .is_some_and(|interface| USED_EXPORTS.contains(&interface))
+        && version.is_some_and(|version| on_track(version, &["0.1"]));
     Interface::new(name, version, known)
 }
 

@@ -76,7 +76,8 @@ impl LogStream {
         for piece in bytes.split_inclusive(|byte| *byte == b'\n') {
             buffer.extend_from_slice(piece);
             if piece.ends_with(b"\n") || buffer.len() >= MAX_LINE_BYTES {
-                self.source.record(&self.shared.identity, state.request, buffer);
+                self.source
+                    .record(&self.shared.identity, state.request, buffer);
                 buffer.clear();
             }
         }
@@ -135,7 +136,11 @@ impl StdoutStream for LogStream {
 }
 
 impl AsyncWrite for LogStream {
-    fn poll_write(self: Pin<&mut Self>, _: &mut Context<'_>, buf: &[u8]) -> Poll<io::Result<usize>> {
+    fn poll_write(
+        self: Pin<&mut Self>,
+        _: &mut Context<'_>,
+        buf: &[u8],
+    ) -> Poll<io::Result<usize>> {
         self.push(buf);
         Poll::Ready(Ok(buf.len()))
     }

@@ -3,18 +3,19 @@
 //! Used by `live` before it wakes an object and after the instance ended, and by
 //! `awake` for the time a handler may take. Also how the scheduler reaches objects.
 
+use std::future::Future;
 use std::pin::Pin;
 use std::task::{Context, Poll};
 
 use dormouse_storage::{Database, Error, Ticket};
 use tokio::sync::oneshot;
 
-use super::awake::answer;
+use super::caller::Caller;
 use super::registry::Registry;
 use crate::alarm::{Address, Answer, Deliver, Fire, Note, RUN_LIMIT, counts};
 use crate::clock::{Clock, Sleep};
 use crate::event::{AlarmAction, Event, Fault, Kind, Reply, RequestId, Reset};
-use crate::guest::{AlarmRun, CallId, perform_alarm_action};
+use crate::guest::{AlarmRun, CallId, Identity, perform_alarm_action};
 use crate::id::ObjectName;
 
 pub(super) const fn is_alarm(event: &Event) -> bool {
@@ -24,61 +25,43 @@ pub(super) const fn is_alarm(event: &Event) -> bool {
 /// What became of an event for an object that sleeps.
 pub(super) enum Asleep {
     Wake(Event),
-    Answered {
-        gate: Ticket,
-        reply: oneshot::Sender<Result<Reply, Fault>>,
-        answer: Result<Reply, Fault>,
-    },
+    Answered(Answered),
+}
+
+/// An answer behind the output gate of an object that never woke.
+pub(super) struct Answered {
+    caller: Caller,
+    gate: Ticket,
+    result: Result<Reply, Fault>,
+}
+
+impl Answered {
+    pub(super) async fn deliver(self, who: &Identity) {
+        let result = match self.gate.await {
+            Ok(()) => self.result,
+            Err(dead) => Err(Fault::Reset(Reset::Storage(dead.to_string().into()))),
+        };
+        self.caller.answer(who, result);
+    }
 }
 
 /// Answers what the database alone can answer. An alarm that is not due corrects
 /// the index and wakes nobody.
 pub(super) fn look(database: &mut Database, event: Event, note: &Note, now_ms: i64) -> Asleep {
-    let Event {
-        request_id,
-        kind,
-        reply,
-    } = event;
-    let answer = match kind {
-        Kind::Alarm(fire) => match is_due(database, &fire, now_ms) {
-            Ok(true) => {
-                let kind = Kind::Alarm(fire);
-                return Asleep::Wake(Event {
-                    request_id,
-                    kind,
-                    reply,
-                });
-            }
+    let result = match &event.kind {
+        Kind::Alarm(fire) => match is_due(database, fire, now_ms) {
+            Ok(true) => return Asleep::Wake(event),
             Ok(false) => Ok(Reply::Done),
             Err(error) => Err(error),
         },
         Kind::Alarms(action) => act(database, action, note, now_ms),
-        kind => {
-            return Asleep::Wake(Event {
-                request_id,
-                kind,
-                reply,
-            });
-        }
+        _ => return Asleep::Wake(event),
     };
-    Asleep::Answered {
+    Asleep::Answered(Answered {
+        caller: Caller::of(event).0,
         gate: database.gate(),
-        reply,
-        answer: answer.map_err(storage_fault),
-    }
-}
-
-/// The output gate of an object that never woke.
-pub(super) async fn answer_durable(
-    gate: Ticket,
-    reply: oneshot::Sender<Result<Reply, Fault>>,
-    result: Result<Reply, Fault>,
-) {
-    let result = match gate.await {
-        Ok(()) => result,
-        Err(dead) => Err(Fault::Reset(Reset::Storage(dead.to_string().into()))),
-    };
-    answer(reply, result);
+        result: result.map_err(storage_fault),
+    })
 }
 
 fn is_due(database: &mut Database, fire: &Fire, now_ms: i64) -> Result<bool, Error> {
@@ -92,14 +75,14 @@ fn is_due(database: &mut Database, fire: &Fire, now_ms: i64) -> Result<bool, Err
 
 fn act(
     database: &mut Database,
-    action: AlarmAction,
+    action: &AlarmAction,
     note: &Note,
     now_ms: i64,
 ) -> Result<Reply, Error> {
-    let reply = perform_alarm_action(database, action, now_ms)?;
+    let alarms = perform_alarm_action(database, action, now_ms)?;
     database.end_turn()?;
     note.set(database.alarm_summary()?);
-    Ok(reply)
+    Ok(Reply::Alarms(alarms))
 }
 
 fn storage_fault(error: Error) -> Fault {
@@ -117,7 +100,7 @@ pub(super) struct Ended {
 /// scheduler learns of the rest by the events' answers.
 pub(super) fn after(
     mut database: Database,
-    ended: Ended,
+    ended: &Ended,
     runs: &[AlarmRun],
     note: &Note,
     now_ms: i64,
@@ -125,7 +108,7 @@ pub(super) fn after(
     if !counts(&ended.fault) || (runs.is_empty() && !ended.first_was_alarm) {
         return;
     }
-    if let Err(error) = write_down(&mut database, &ended, runs, note, now_ms) {
+    if let Err(error) = write_down(&mut database, ended, runs, note, now_ms) {
         let Address { class, id } = note.address();
         let (class, object) = (&**class, tracing::field::display(id));
         tracing::error!(class, object, "a failed alarm cannot be written down: {error}");

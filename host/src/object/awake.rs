@@ -9,22 +9,23 @@ use std::pin::Pin;
 use std::task::{Context, Poll};
 
 use dormouse_storage::{AlarmSummary, Ticket};
-use tokio::sync::{mpsc, oneshot};
+use tokio::sync::mpsc;
 
 use super::alarm::{Deadlines, Ended, is_alarm};
+use super::caller::Caller;
 use super::registry::Options;
 use super::signal::{CLOSE, EVICT, REPLACE, Signal};
 use crate::alarm::Note;
 use crate::clock::{Clock, Moment, Sleep};
-use crate::event::{Event, Fault, Reply, Reset};
-use crate::guest::{Call, CallId, Effect, Exit, Life, Load, Next};
+use crate::event::{Event, Fault, Reset};
+use crate::guest::{Call, CallId, Effect, Exit, Identity, Life, Load, Next};
 use crate::outbox::Outbox;
-
-type Caller = oneshot::Sender<Result<Reply, Fault>>;
+use crate::socket::Hub;
 
 pub(super) struct Awake<'a> {
     mailbox: &'a mut mpsc::Receiver<Event>,
     signal: &'a Signal,
+    hub: &'a Hub,
     note: &'a Note,
     clock: Clock,
     options: &'a Options,
@@ -32,6 +33,7 @@ pub(super) struct Awake<'a> {
     first: Option<Event>,
     next_call: CallId,
     callers: Vec<(CallId, Caller)>,
+    who: &'a Identity,
     outbox: Outbox<Effect>,
     alarm_deadlines: Deadlines,
     idle_since: Option<Moment>,
@@ -51,20 +53,24 @@ impl<'a> Awake<'a> {
     pub(super) fn new(
         mailbox: &'a mut mpsc::Receiver<Event>,
         signal: &'a Signal,
+        hub: &'a Hub,
         note: &'a Note,
         clock: Clock,
         options: &'a Options,
+        who: &'a Identity,
         first: Event,
     ) -> Self {
         Self {
             mailbox,
             signal,
+            hub,
             note,
             clock,
             options,
             first: Some(first),
             next_call: 0,
             callers: Vec::new(),
+            who,
             outbox: Outbox::default(),
             alarm_deadlines: Deadlines::default(),
             idle_since: None,
@@ -91,10 +97,10 @@ impl<'a> Awake<'a> {
         };
         let fault = fault?;
         let first_was_alarm = self.first.as_ref().is_some_and(is_alarm);
-        let first = self.first.take().map(|event| event.reply);
+        let first = self.first.take().map(|event| Caller::of(event).0);
         let running = self.callers.drain(..).map(|(_, caller)| caller);
         for caller in first.into_iter().chain(running) {
-            answer(caller, Err(fault.clone()));
+            caller.answer(self.who, Err(fault.clone()));
         }
         Some(Ended {
             fault,
@@ -106,12 +112,14 @@ impl<'a> Awake<'a> {
         for effect in effects {
             match effect {
                 Effect::Chunk { permit, chunk } => drop(permit.send(chunk)),
+                Effect::Frame { socket, frame } => self.hub.transmit(socket, frame),
                 Effect::Reply { call, result } => {
                     let at = self.callers.iter().position(|(id, _)| *id == call);
                     let at = at.expect("a call is answered once");
                     let (_, caller) = self.callers.swap_remove(at);
                     self.alarm_deadlines.remove(call);
-                    answer(caller, result.map_err(|message| Fault::Guest(message.into())));
+                    let result = result.map_err(|message| Fault::Guest(message.into()));
+                    caller.answer(self.who, result);
                 }
             }
         }
@@ -145,12 +153,13 @@ impl<'a> Awake<'a> {
         if is_alarm(&event) {
             self.alarm_deadlines.add(id, &self.clock);
         }
+        let (caller, request_id, kind) = Caller::of(event);
+        self.callers.push((id, caller));
         self.set_idle_since(None);
-        self.callers.push((id, event.reply));
         Next::Start(Call {
             id,
-            request_id: event.request_id,
-            kind: event.kind,
+            request_id,
+            kind,
         })
     }
 
@@ -192,7 +201,9 @@ impl<'a> Awake<'a> {
         let deadline = since + self.options.idle;
         loop {
             let clock = &self.clock;
-            let timer = self.idle_timer.get_or_insert_with(|| clock.sleep_until(deadline));
+            let timer = self
+                .idle_timer
+                .get_or_insert_with(|| clock.sleep_until(deadline));
             if Pin::new(timer).poll(cx).is_pending() {
                 return Poll::Pending;
             }
@@ -242,9 +253,4 @@ impl Life for Awake<'_> {
         self.set_idle_since(None);
         self.poll_leaving(cx)
     }
-}
-
-pub(super) fn answer(caller: Caller, result: Result<Reply, Fault>) {
-    // A caller that is gone needs no answer.
-    let _ = caller.send(result);
 }

@@ -6,23 +6,26 @@
 use std::sync::Arc;
 
 use dormouse_storage::{Database, ObjectKey};
-use tokio::sync::mpsc;
+use tokio::sync::{OwnedSemaphorePermit, mpsc};
 
 use super::alarm::{self, Asleep};
-use super::awake::{Awake, answer};
+use super::awake::Awake;
+use super::caller::Caller;
 use super::registry::{Inner, Key, Served};
 use super::signal::{EVICT, REPLACE, Signal};
 use crate::alarm::{Address, Note};
 use crate::event::{Event, Fault};
 use crate::guest::{Identity, Instance};
 use crate::id::ObjectName;
+use crate::socket::Hub;
 
 pub(super) struct Live {
     registry: Arc<Inner>,
     key: Key,
-    object: ObjectName,
+    who: Identity,
     mailbox: mpsc::Receiver<Event>,
     signal: Arc<Signal>,
+    hub: Arc<Hub>,
 }
 
 impl Live {
@@ -32,13 +35,19 @@ impl Live {
         object: ObjectName,
         mailbox: mpsc::Receiver<Event>,
         signal: Arc<Signal>,
+        hub: Arc<Hub>,
     ) -> Self {
+        let who = Identity {
+            class: key.class.clone(),
+            object,
+        };
         Self {
             registry,
             key,
-            object,
+            who,
             mailbox,
             signal,
+            hub,
         }
     }
 
@@ -55,31 +64,30 @@ impl Live {
     async fn live_once(&mut self, event: Event) {
         self.signal.lower(REPLACE | EVICT);
         let served = self.registry.served();
-        if !served.namespaces.contains_key(&self.key.class) {
-            let gone = "its class is no longer served by the deployed code";
-            return answer(event.reply, Err(Fault::Guest(gone.into())));
-        }
         let note = self.note();
         let mut database = self.database();
         let event = match alarm::look(&mut database, event, &note, self.registry.clock.unix_ms()) {
-            Asleep::Answered { gate, reply, answer: result } => {
-                drop(database);
-                return alarm::answer_durable(gate, reply, result).await;
-            }
             Asleep::Wake(event) => event,
-        };
-        let room = match self.registry.room().await {
-            Ok(room) => room,
-            Err(fault) => return answer(event.reply, Err(fault)),
+            Asleep::Answered(answered) => {
+                drop(database);
+                return answered.deliver(&self.who).await;
+            }
         };
         self.learn_name(&event, &mut database);
-        let mut instance = match self.wake(&served, database).await {
-            Ok(instance) => instance,
-            Err(fault) => return answer(event.reply, Err(fault)),
+        let (mut instance, room) = match self.wake(&served, database).await {
+            Ok(awoken) => awoken,
+            Err(fault) => return Caller::of(event).0.answer(&self.who, Err(fault)),
         };
-        let clock = self.registry.clock.clone();
-        let options = &served.options;
-        let mut awake = Awake::new(&mut self.mailbox, &self.signal, &note, clock, options, event);
+        let mut awake = Awake::new(
+            &mut self.mailbox,
+            &self.signal,
+            &self.hub,
+            &note,
+            self.registry.clock.clone(),
+            &served.options,
+            &self.who,
+            event,
+        );
         let exit = instance.run(&mut awake).await;
         let ended = awake.finish(exit).await;
         let runs = instance.take_alarm_runs();
@@ -87,7 +95,7 @@ impl Live {
         drop(room);
         if let Some(ended) = ended {
             let now_ms = self.registry.clock.unix_ms();
-            alarm::after(self.database(), ended, &runs, &note, now_ms);
+            alarm::after(self.database(), &ended, &runs, &note, now_ms);
         }
     }
 
@@ -95,7 +103,7 @@ impl Live {
         self.registry.storage.database(ObjectKey {
             namespace: self.key.class.to_string(),
             id: *self.key.id.bytes(),
-            name: self.object.name.as_deref().map(str::to_owned),
+            name: self.who.object.name.as_deref().map(str::to_owned),
         })
     }
 
@@ -108,27 +116,33 @@ impl Live {
 
     /// An alarm knows no name; the object's file may.
     fn learn_name(&mut self, event: &Event, database: &mut Database) {
-        if self.object.name.is_none() && alarm::is_alarm(event) {
+        if self.who.object.name.is_none() && alarm::is_alarm(event) {
             // An error comes again with the first statement, and is told there.
-            self.object.name = database.name().ok().flatten().map(Into::into);
+            self.who.object.name = database.name().ok().flatten().map(Into::into);
         }
     }
 
-    async fn wake(&self, served: &Served, database: Database) -> Result<Instance, Fault> {
-        let identity = Identity {
-            class: self.key.class.clone(),
-            object: self.object.clone(),
-        };
+    /// An instance and the room it takes. Nothing of the guest has run yet.
+    async fn wake(
+        &self,
+        served: &Served,
+        database: Database,
+    ) -> Result<(Instance, OwnedSemaphorePermit), Fault> {
+        if !served.namespaces.contains_key(&self.key.class) {
+            let gone = "its class is no longer served by the deployed code";
+            return Err(Fault::Guest(gone.into()));
+        }
+        let room = self.registry.room().await?;
         let options = &served.options;
         let clock = &self.registry.clock;
+        let (vars, limits, hub) = (&options.vars, &options.limits, self.hub.clone());
         let instance = served
             .code
-            .instantiate(identity, database, &options.vars, &options.limits, clock)
+            .instantiate(self.who.clone(), database, vars, limits, clock, hub)
             .await;
-        instance.map_err(|error| {
-            let (class, object) = (&*self.key.class, tracing::field::display(&self.object));
-            tracing::error!(class, object, "no instance could be made: {error}");
-            Fault::Exhausted("no instance could be made".into())
-        })
+        let instance = instance.map_err(|error| {
+            Fault::Exhausted(format!("no instance could be made: {error}").into())
+        })?;
+        Ok((instance, room))
     }
 }

@@ -7,8 +7,11 @@
 
 mod alarm;
 mod awake;
+mod caller;
 mod live;
+mod mail;
 mod registry;
 mod signal;
 
+pub use mail::Mail;
 pub use registry::{Options, Registry, Served};

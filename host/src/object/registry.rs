@@ -5,7 +5,7 @@
 //! under which mail is put in. So there is never a second instance of an id, and
 //! no mail is lost between sleep and wake.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, hash_map};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock};
 use std::time::Duration;
@@ -13,13 +13,15 @@ use std::time::Duration;
 use dormouse_storage::Storage;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc};
 
+use super::caller::Caller;
 use super::live::Live;
 use super::signal::{CLOSE, EVICT, REPLACE, Signal};
 use crate::alarm::Alarms;
 use crate::clock::Clock;
 use crate::event::{Event, Fault};
-use crate::guest::{Code, Limits};
+use crate::guest::{Code, Identity, Limits};
 use crate::id::{Namespace, ObjectId, ObjectName};
+use crate::socket::Hub;
 
 const SHARDS: usize = 64;
 /// How many idle objects make room at once when the pool is full.
@@ -61,7 +63,7 @@ pub(super) struct Inner {
     pub(super) clock: Clock,
     pub(super) alarms: Alarms,
     served: RwLock<Arc<Served>>,
-    shards: Vec<Mutex<HashMap<Key, Slot>>>,
+    shards: Vec<Mutex<HashMap<Key, Entry>>>,
     /// One permit for each instance that the pool can hold.
     room: Arc<Semaphore>,
     closing: AtomicBool,
@@ -71,6 +73,14 @@ pub(super) struct Inner {
 pub(super) struct Key {
     pub(super) class: Arc<str>,
     pub(super) id: ObjectId,
+}
+
+/// An object that is awake, has mail, or has sockets.
+#[derive(Debug, Default)]
+struct Entry {
+    hub: Arc<Hub>,
+    /// Absent while the object sleeps behind its sockets.
+    slot: Option<Slot>,
 }
 
 #[derive(Debug)]
@@ -122,7 +132,11 @@ impl Registry {
     /// Serves other code from the next event of each object on. What runs may
     /// finish on the old code within `options.drain`.
     pub fn replace(&self, served: Served) {
-        let mut current = self.0.served.write().unwrap_or_else(PoisonError::into_inner);
+        let mut current = self
+            .0
+            .served
+            .write()
+            .unwrap_or_else(PoisonError::into_inner);
         *current = Arc::new(served);
         drop(current);
         self.0.raise(REPLACE);
@@ -131,21 +145,44 @@ impl Registry {
     /// Puts an event into the object's mailbox; never waits. Whatever happens to
     /// it, its reply channel is answered or closed.
     pub fn deliver(&self, namespace: &Namespace, object: ObjectName, event: Event) {
-        if let Err((event, fault)) = self.0.try_deliver(namespace, object, event) {
-            // A caller that is gone needs no answer.
-            let _ = event.reply.send(Err(fault));
+        if let Err((event, fault)) = self.0.try_deliver(namespace, &object, event) {
+            let who = Identity {
+                class: namespace.class.clone(),
+                object,
+            };
+            Caller::of(event).0.answer(&who, Err(fault));
         }
+    }
+
+    pub(super) fn clock(&self) -> &Clock {
+        &self.0.clock
+    }
+
+    pub(super) fn prune(&self, key: &Key) {
+        self.0.prune(key);
     }
 
     /// How many objects have an instance or mail.
     #[must_use]
     pub fn awake(&self) -> usize {
-        self.0.shards.iter().map(|shard| lock(shard).len()).sum()
+        let awake = |entry: &&Entry| entry.slot.is_some();
+        let shards = self.0.shards.iter();
+        shards
+            .map(|shard| lock(shard).values().filter(awake).count())
+            .sum()
     }
 
     /// Takes no more events, lets those that run finish, puts every object to
     /// sleep. Returns when all sleep or when `within` is over.
     pub async fn close(&self, within: Duration) {
+        for shard in &self.0.shards {
+            let hubs = lock(shard)
+                .values()
+                .map(|entry| entry.hub.clone())
+                .collect::<Vec<_>>();
+            hubs.iter()
+                .for_each(|hub| hub.close_all(1012, "the host is shutting down"));
+        }
         self.0.closing.store(true, Ordering::Release);
         self.0.raise(CLOSE);
         let deadline = tokio::time::Instant::now() + within;
@@ -164,7 +201,7 @@ impl Inner {
     fn try_deliver(
         self: &Arc<Self>,
         namespace: &Namespace,
-        object: ObjectName,
+        object: &ObjectName,
         event: Event,
     ) -> Result<(), (Event, Fault)> {
         if self.closing.load(Ordering::Acquire) {
@@ -175,9 +212,15 @@ impl Inner {
             id: object.id,
         };
         let mut shard = self.shard(&key);
-        let slot = shard
-            .entry(key)
-            .or_insert_with_key(|key| self.open_slot(key, object));
+        let slot_key = key.clone();
+        let entry = match shard.entry(key) {
+            hash_map::Entry::Occupied(entry) => entry.into_mut(),
+            hash_map::Entry::Vacant(entry) => entry.insert(Entry::default()),
+        };
+        let hub = &entry.hub;
+        let slot = entry
+            .slot
+            .get_or_insert_with(|| self.open_slot(&slot_key, object.clone(), hub.clone()));
         match slot.mailbox.try_send(event) {
             Ok(()) => Ok(()),
             Err(mpsc::error::TrySendError::Full(event)) => {
@@ -188,10 +231,17 @@ impl Inner {
         }
     }
 
-    fn open_slot(self: &Arc<Self>, key: &Key, object: ObjectName) -> Slot {
+    fn open_slot(self: &Arc<Self>, key: &Key, object: ObjectName, hub: Arc<Hub>) -> Slot {
         let (sender, mailbox) = mpsc::channel(self.served().options.mailbox_events);
         let signal = Arc::new(Signal::default());
-        let live = Live::new(self.clone(), key.clone(), object, mailbox, signal.clone());
+        let live = Live::new(
+            self.clone(),
+            key.clone(),
+            object,
+            mailbox,
+            signal.clone(),
+            hub,
+        );
         tokio::spawn(live.run());
         Slot {
             mailbox: sender,
@@ -202,11 +252,25 @@ impl Inner {
     /// Closes the slot of an object that sleeps and has no mail. False: mail came.
     pub(super) fn retire(&self, key: &Key, mailbox: &mpsc::Receiver<Event>) -> bool {
         let mut shard = self.shard(key);
-        let done = mailbox.is_empty();
-        if done {
+        if !mailbox.is_empty() {
+            return false;
+        }
+        if let hash_map::Entry::Occupied(mut entry) = shard.entry(key.clone()) {
+            entry.get_mut().slot = None;
+            if entry.get().hub.is_empty() {
+                entry.remove();
+            }
+        }
+        true
+    }
+
+    /// Forgets an object that sleeps and whose last socket is gone.
+    pub(super) fn prune(&self, key: &Key) {
+        let mut shard = self.shard(key);
+        let unused = |entry: &Entry| entry.slot.is_none() && entry.hub.is_empty();
+        if shard.get(key).is_some_and(unused) {
             shard.remove(key);
         }
-        done
     }
 
     /// Room for one more instance; makes others sleep when there is none.
@@ -229,7 +293,7 @@ impl Inner {
     fn evict_oldest(&self, count: usize) {
         let mut idle = Vec::new();
         for shard in &self.shards {
-            for slot in lock(shard).values() {
+            for slot in lock(shard).values().filter_map(|entry| entry.slot.as_ref()) {
                 if let Some(since) = slot.signal.idle_since() {
                     idle.push((since, slot.signal.clone()));
                 }
@@ -243,11 +307,13 @@ impl Inner {
 
     fn raise(&self, flag: u8) {
         for shard in &self.shards {
-            lock(shard).values().for_each(|slot| slot.signal.raise(flag));
+            let shard = lock(shard);
+            let slots = shard.values().filter_map(|entry| entry.slot.as_ref());
+            slots.for_each(|slot| slot.signal.raise(flag));
         }
     }
 
-    fn shard(&self, key: &Key) -> MutexGuard<'_, HashMap<Key, Slot>> {
+    fn shard(&self, key: &Key) -> MutexGuard<'_, HashMap<Key, Entry>> {
         // Ids are the output of a keyed hash, so any byte spreads evenly.
         lock(&self.shards[usize::from(key.id.bytes()[0]) % SHARDS])
     }

@@ -17,9 +17,10 @@ use super::Limits;
 use super::body::{self, Overflow, Refused};
 use super::problem::Problem;
 use super::reply::{self, HOP_BY_HOP};
+use super::upgrade;
 use crate::event::{self, Event, Fault, Kind, Reply, RequestId, Reset};
 use crate::id::{Namespace, ObjectName};
-use crate::object::Registry;
+use crate::object::{Mail, Registry};
 
 /// The door's own state; cheap to clone.
 #[derive(Clone, Debug)]
@@ -40,14 +41,15 @@ struct Route<'a> {
 impl Door {
     pub(super) async fn serve(self, request: Request<HttpBody>) -> Response {
         let (parts, body) = request.into_parts();
-        match self.ask(&parts, body).await {
+        match self.ask(parts, body).await {
             Ok(response) => response,
             Err(problem) => problem.into_response(),
         }
     }
 
-    async fn ask(&self, parts: &Parts, body: HttpBody) -> Result<Response, Problem> {
+    async fn ask(&self, mut parts: Parts, body: HttpBody) -> Result<Response, Problem> {
         self.check_headers(&parts.headers)?;
+        let wish = upgrade::wish(&mut parts)?;
         let route = self.route(parts.uri.path())?;
         let served = self.registry.served();
         let namespace = served.namespaces.get(route.class);
@@ -61,20 +63,25 @@ impl Door {
         let request_id = RequestId::next();
         let request = event::Request {
             method: parts.method.to_string(),
-            url: self.url(parts, route.rest),
+            url: self.url(&parts, route.rest),
             headers: end_to_end(&parts.headers),
             body,
+            upgrade: wish.as_ref().map(|wish| wish.protocols.clone()),
         };
-        let answer = self.deliver(namespace, object, request_id, request);
+        let answer = self.deliver(namespace, object.clone(), request_id, request);
         let result = tokio::select! {
             biased;
             () = crossed(overflow) => return Err(Problem::body_too_large(limit)),
             result = answer => result,
         };
-        if let Err(fault) = &result {
-            report(fault, &route, request_id);
-        }
-        Ok(reply::respond(result, &parts.method, request_id))
+        let response = match (result, wish) {
+            (Ok(Reply::Upgrade { headers, socket }), Some(wish)) => {
+                let object = Mail::new(self.registry.clone(), namespace.clone(), object);
+                reply::upgrade(headers, |headers| wish.grant(headers, socket, object))
+            }
+            (result, _) => reply::respond(result, &parts.method, request_id),
+        };
+        Ok(reply::mark(response, request_id))
     }
 
     async fn deliver(
@@ -92,7 +99,9 @@ impl Door {
         };
         self.registry.deliver(namespace, object, event);
         // A channel closed without an answer: the task was torn down with the host.
-        answer.await.unwrap_or(Err(Fault::Reset(Reset::ShuttingDown)))
+        answer
+            .await
+            .unwrap_or(Err(Fault::Reset(Reset::ShuttingDown)))
     }
 
     fn check_headers(&self, headers: &HeaderMap) -> Result<(), Problem> {
@@ -106,7 +115,9 @@ impl Door {
             StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE,
             "urn:dormouse:problem:headers-too-large",
             "Request headers too large",
-            format!("the headers have {bytes} bytes, the limit is {limit}; send fewer or shorter ones"),
+            format!(
+                "the headers have {bytes} bytes, the limit is {limit}; send fewer or shorter ones"
+            ),
         ))
     }
 
@@ -123,7 +134,9 @@ impl Door {
                 StatusCode::BAD_REQUEST,
                 "urn:dormouse:problem:bad-name",
                 "The object's name is not UTF-8",
-                format!("the name in {path:?} does not decode to UTF-8; percent-encode it as UTF-8"),
+                format!(
+                    "the name in {path:?} does not decode to UTF-8; percent-encode it as UTF-8"
+                ),
             )
         })?;
         let rest = &path[rest_at..];
@@ -150,7 +163,10 @@ impl Door {
             StatusCode::NOT_FOUND,
             "urn:dormouse:problem:unknown-class",
             "Unknown class",
-            format!("no class is called {class:?}; there is {}", classes.join(", ")),
+            format!(
+                "no class is called {class:?}; there is {}",
+                classes.join(", ")
+            ),
         )
         .with_classes(classes)
     }
@@ -174,23 +190,10 @@ impl Door {
     }
 }
 
-/// A client's flood is no error of ours; a failing object is its author's.
-fn report(fault: &Fault, route: &Route<'_>, request: RequestId) {
-    let (class, object) = (route.class, &*route.name);
-    match fault {
-        // The instance has logged its trap with the stack.
-        Fault::Reset(Reset::Trap(_)) => tracing::debug!(class, object, %request, "{fault}"),
-        Fault::Guest(_) | Fault::Reset(_) => {
-            tracing::error!(class, object, %request, "{fault}");
-        }
-        Fault::Overloaded { .. } | Fault::Exhausted(_) | Fault::ShuttingDown => {
-            tracing::warn!(class, object, %request, "{fault}");
-        }
-    }
-}
-
 fn end_to_end(headers: &HeaderMap) -> Vec<(String, Vec<u8>)> {
-    let passing = headers.iter().filter(|(name, _)| !HOP_BY_HOP.contains(name));
+    let passing = headers
+        .iter()
+        .filter(|(name, _)| !HOP_BY_HOP.contains(name));
     passing
         .map(|(name, value)| (name.as_str().to_owned(), value.as_bytes().to_vec()))
         .collect()

@@ -10,6 +10,7 @@ mod ingress;
 mod listen;
 mod problem;
 mod reply;
+mod upgrade;
 
 pub use listen::Server;
 

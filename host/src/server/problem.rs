@@ -57,7 +57,9 @@ impl Problem {
             StatusCode::PAYLOAD_TOO_LARGE,
             "urn:dormouse:problem:body-too-large",
             "Request body too large",
-            format!("the body is larger than {limit} bytes; send less or raise `limits.request_body_bytes`"),
+            format!(
+                "the body is larger than {limit} bytes; send less or raise `limits.request_body_bytes`"
+            ),
         )
     }
 

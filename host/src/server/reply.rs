@@ -13,6 +13,13 @@ use crate::event::{Body, Fault, Reply, RequestId, Response as Answer};
 
 pub(super) const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
 
+/// Headers of a 101 that belong to the host.
+const HANDSHAKE: [HeaderName; 3] = [
+    header::SEC_WEBSOCKET_ACCEPT,
+    header::SEC_WEBSOCKET_EXTENSIONS,
+    header::CONTENT_LENGTH,
+];
+
 /// Headers that speak about one connection, not about the message.
 pub(super) const HOP_BY_HOP: [HeaderName; 7] = [
     header::CONNECTION,
@@ -24,28 +31,55 @@ pub(super) const HOP_BY_HOP: [HeaderName; 7] = [
     header::UPGRADE,
 ];
 
-pub(super) fn respond(
-    result: Result<Reply, Fault>,
-    method: &Method,
-    request: RequestId,
-) -> Response {
-    let mut response = match result {
-        Ok(Reply::Response(answer)) => convert(answer, method).unwrap_or_else(|invalid| {
-            tracing::error!(%request, "{invalid}");
-            invalid_reply(&invalid).into_response()
-        }),
-        Ok(Reply::Alarms(_) | Reply::Done) => unreachable!("a request has a response"),
-        Err(fault) => Problem::of(&fault, request).into_response(),
-    };
+/// Every answer tells under which id the log has more.
+pub(super) fn mark(mut response: Response, request: RequestId) -> Response {
     let id = HeaderValue::try_from(request.to_string()).expect("digits are a header value");
     response.headers_mut().insert(REQUEST_ID, id);
     response
 }
 
+pub(super) fn respond(
+    result: Result<Reply, Fault>,
+    method: &Method,
+    request: RequestId,
+) -> Response {
+    match result {
+        Ok(Reply::Response(answer)) => {
+            convert(answer, method).unwrap_or_else(|invalid| refuse(&invalid))
+        }
+        Ok(Reply::Upgrade { .. } | Reply::Alarms(_) | Reply::Done) => refuse(&Invalid::Status(101)),
+        Err(fault) => Problem::of(&fault, request).into_response(),
+    }
+}
+
+/// The 101 of a socket that the object took.
+pub(super) fn upgrade(
+    pairs: Vec<(String, Vec<u8>)>,
+    grant: impl FnOnce(HeaderMap) -> Response,
+) -> Response {
+    match headers(pairs) {
+        Ok(mut headers) => {
+            for reserved in HANDSHAKE {
+                headers.remove(reserved);
+            }
+            grant(headers)
+        }
+        Err(invalid) => refuse(&invalid),
+    }
+}
+
+fn refuse(invalid: &Invalid) -> Response {
+    tracing::error!("{invalid}");
+    invalid_reply(invalid).into_response()
+}
+
 /// The object's answer is no HTTP response.
 #[derive(Debug, thiserror::Error)]
 enum Invalid {
-    #[error("the object answered with status {0}; a response has 200 to 599")]
+    #[error(
+        "the object answered with status {0}; a response has 200 to 599, and 101 only after \
+         an upgrade was accepted"
+    )]
     Status(u16),
     #[error("the object answered with the header {0:?}, which HTTP does not allow")]
     Header(String),

@@ -53,8 +53,8 @@ impl Checkpoint<'_> {
             .max()
             .unwrap_or(0)
             .max(redo);
-        if !self.env.faults.is(Fault::FlushBeforeDurable) {
-            self.log.wait(gate)?;
+        if !self.env.faults.is(Fault::FlushBeforeDurable) && !self.log.settle(gate)? {
+            return Err(Error::NoSpace);
         }
         if self.env.faults.is(Fault::RedoBeforeSync) {
             self.advance(redo, gate)?;

@@ -19,7 +19,7 @@ use crate::options::Limits;
 use crate::pages::Pages;
 use crate::reserved;
 use crate::sqlite::Connection;
-use crate::storage::Shared;
+use crate::storage::Owner;
 use crate::text::skip_blank;
 use crate::ticket::Ticket;
 use crate::turn::{SavepointId, Turn};
@@ -28,7 +28,7 @@ use crate::value::{Batch, ResultSet, Row, Value};
 /// One object's database. Closing or dropping it is putting the object to sleep.
 pub struct Database {
     key: ObjectKey,
-    shared: Arc<Shared>,
+    shared: Arc<Owner>,
     pages: Option<Arc<Pages>>,
     open: Option<Open>,
     interrupt: Option<Box<dyn FnMut() -> bool + Send>>,
@@ -52,7 +52,7 @@ struct Open {
     turn: Turn,
     limits: Limits,
     name: Option<String>,
-    shared: Arc<Shared>,
+    shared: Arc<Owner>,
     connection: Connection,
     pages: Arc<Pages>,
 }
@@ -71,7 +71,7 @@ impl fmt::Debug for Database {
 }
 
 impl Database {
-    pub(crate) fn new(key: ObjectKey, shared: Arc<Shared>) -> Database {
+    pub(crate) fn new(key: ObjectKey, shared: Arc<Owner>) -> Database {
         Database {
             key,
             shared,
@@ -172,6 +172,8 @@ impl Database {
             return Ok(());
         }
         let Err(error) = open.turn.commit(&open.connection) else {
+            self.wrote = true;
+            self.shared.after_commit();
             return Ok(());
         };
         let error = match (error.kind(), error.code()) {
@@ -192,14 +194,19 @@ impl Database {
         }
     }
 
-    /// Opens when everything this object has committed or seen so far is durable.
+    /// Opens when everything this object has committed or seen so far is durable, also
+    /// what it committed before it went to sleep.
     pub fn gate(&self) -> Ticket {
-        let seen = self
-            .pages
-            .as_ref()
-            .filter(|_| !self.shared.ungated(self.wrote));
-        let off = seen.map_or(0, |pages| pages.gate()).max(self.observed);
-        self.shared.ticket(off)
+        let own = match &self.pages {
+            Some(pages) => pages.gate(),
+            None => self.shared.gate(&self.key),
+        };
+        let own = if self.shared.ungated(self.wrote) {
+            0
+        } else {
+            own
+        };
+        self.shared.ticket(own.max(self.observed))
     }
 
     /// Something the object was told depends on `cause`: so does all it says from now on.
@@ -218,6 +225,7 @@ impl Database {
         if let Some(pages) = &self.pages {
             pages.truncate(0);
             pages.commit();
+            self.wrote = true;
             self.shared.after_delete(pages);
         }
         self.alarm_state.changed = true;
@@ -325,7 +333,7 @@ impl Open {
         key: &ObjectKey,
         pages: Arc<Pages>,
         connection: Connection,
-        shared: Arc<Shared>,
+        shared: Arc<Owner>,
     ) -> Result<Open, Error> {
         let turn = Turn::new(&connection)?;
         let limits = shared.limits().clone();

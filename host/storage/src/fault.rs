@@ -46,8 +46,6 @@ pub enum Fault {
     FileSyncErrorIgnored,
     /// Removed files stay removed before their records go.
     UnlinkDirNotSynced,
-    /// The redo position is taken before the pages are.
-    RedoTakenAfterPages,
 }
 
 /// Which fault is on.

@@ -23,7 +23,7 @@ pub(crate) struct Manifest {
     pub(crate) epoch: u32,
     /// Records from here on may be missing in the files.
     pub(crate) redo: u64,
-    /// The segment that holds `redo`; 0 before there is one.
+    /// The segment that holds `redo`; there is none yet in epoch 0.
     pub(crate) segment: u64,
     /// The log was durable at least up to here.
     pub(crate) durable: u64,

@@ -46,8 +46,12 @@ pub(crate) fn recover(env: &Env, names: &Names, segment_bytes: u64) -> Result<Re
         Some(manifest) => manifest,
         None => found(env)?,
     };
+    // A process that was killed may have left names that only the kernel's memory has.
+    env.disk
+        .sync_dir("")
+        .map_err(|source| Error::io("syncing", "the data folder", source))?;
     let log_failed = |source| Error::io("recovering", segment::DIR, source);
-    let scanned = scan(env, manifest.log, manifest.segment, manifest.redo)?;
+    let scanned = scan(env, &manifest)?;
     if scanned.end < manifest.durable {
         let found = format!(
             "ends at position {}, but was durable up to {}",
@@ -92,11 +96,13 @@ fn found(env: &Env) -> Result<Manifest, Error> {
     for dir in [segment::DIR, files::ROOT] {
         env.disk.make_dir(dir).map_err(failed)?;
     }
+    // The manifest may not be there without them.
+    env.disk.sync_dir("").map_err(failed)?;
     let manifest = Manifest {
         log: env.clock.now_ms(),
         epoch: 0,
         redo: 0,
-        segment: 0,
+        segment: 1,
         durable: 0,
     };
     manifest.store(env).map_err(failed)?;

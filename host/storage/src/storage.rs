@@ -9,6 +9,7 @@ use std::collections::BTreeMap;
 use std::ffi::CString;
 use std::fmt;
 use std::io::{self, ErrorKind};
+use std::ops::Deref;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
@@ -37,7 +38,26 @@ const LOCK: &str = "LOCK";
 /// Handle to a data folder.
 #[derive(Debug, Clone)]
 pub struct Storage {
-    shared: Arc<Shared>,
+    shared: Arc<Owner>,
+}
+
+/// What `Storage` and `Database` share. The last one to go ends the threads, which hold
+/// `Shared` only, and with it gives the folder free.
+#[derive(Debug)]
+pub(crate) struct Owner(Arc<Shared>);
+
+impl Deref for Owner {
+    type Target = Shared;
+
+    fn deref(&self) -> &Shared {
+        &self.0
+    }
+}
+
+impl Drop for Owner {
+    fn drop(&mut self) {
+        self.threads.stop(&self.common.log);
+    }
 }
 
 /// One object that has a database.
@@ -123,7 +143,9 @@ impl Storage {
         } else {
             shared.prepare()?;
         }
-        Ok(Storage { shared })
+        Ok(Storage {
+            shared: Arc::new(Owner(shared)),
+        })
     }
 
     /// Names a database; opens nothing yet.
@@ -236,6 +258,13 @@ impl Shared {
         Ok(pages)
     }
 
+    /// How far the log must be durable for an object that is not open here.
+    pub(crate) fn gate(&self, key: &ObjectKey) -> u64 {
+        self.objects()
+            .get(&files::number(key))
+            .map_or(0, |pages| pages.gate())
+    }
+
     /// An object went to sleep: its pages stay only as long as the file lacks some.
     pub(crate) fn disconnect(&self, key: &ObjectKey) {
         let mut objects = self.objects();
@@ -284,11 +313,9 @@ impl Shared {
             names: &self.names,
             manifest: &mut manifest,
         };
-        let mut redo = checkpoint.begin();
+        // First the position, then the pages: what is committed in between is in both.
+        let redo = checkpoint.begin();
         let jobs = self.jobs();
-        if self.env.faults.is(Fault::RedoTakenAfterPages) {
-            redo = self.common.log.end();
-        }
         let result = checkpoint
             .run(redo, &jobs, |pages| {
                 self.common.files.forget(pages.number())
@@ -378,12 +405,6 @@ impl Shared {
         };
         self.disconnect(&key);
         name
-    }
-}
-
-impl Drop for Shared {
-    fn drop(&mut self) {
-        self.threads.stop(&self.common.log);
     }
 }
 

@@ -72,11 +72,8 @@ impl Threads {
         log.stop();
         let handles = std::mem::take(&mut *self.handles());
         for handle in handles {
-            // The checkpoint thread may be the one that drops the last handle.
-            if handle.thread().id() != thread::current().id() {
-                // A panic there has been printed, and the log is in order without it.
-                let _ = handle.join();
-            }
+            // A panic there has been printed, and the log is in order without it.
+            let _ = handle.join();
         }
     }
 }

@@ -12,6 +12,7 @@ use syn::spanned::Spanned;
 use syn::{Error, ImplItem, Item, ItemImpl, LitStr, Path, Result, Token, Type};
 
 const USAGE: &str = "`#[durable_object]` stands on an `impl DurableObject for …` block";
+const WEBSOCKET_HANDLERS: &[&str] = &["websocket_message", "websocket_close", "websocket_error"];
 const LONGEST_NAME: usize = 64;
 
 /// The block, followed by its registration or by what is wrong with it.
@@ -27,13 +28,22 @@ fn registration(arguments: TokenStream, block: &TokenStream) -> Result<TokenStre
     let name = arguments.name.map_or_else(|| name_of_type(class), Ok)?;
     let ty = &block.self_ty;
     let text = &name.text;
-    let alarm = defines(&block, "alarm").then(|| quote!(.with_alarm()));
+    let alarm = overrides(&block, &["alarm"]).then(|| quote!(.with_alarm()));
+    let websocket = overrides(&block, WEBSOCKET_HANDLERS).then(|| quote!(.with_websocket()));
     Ok(quote_spanned! {name.span=>
         const _: () = {
             ::dormouse_sdk::__private::inventory::submit! {
-                ::dormouse_sdk::__private::Class::of::<#ty>(#text)#alarm
+                ::dormouse_sdk::__private::Class::of::<#ty>(#text) #alarm #websocket
             }
         };
+    })
+}
+
+/// Whether the block itself writes one of these methods.
+fn overrides(block: &ItemImpl, methods: &[&str]) -> bool {
+    block.items.iter().any(|item| match item {
+        ImplItem::Fn(method) => methods.iter().any(|name| method.sig.ident == name),
+        _ => false,
     })
 }
 
@@ -85,12 +95,6 @@ fn class_type(block: &ItemImpl) -> Result<&Path> {
             "a class is a struct or enum of this crate",
         )),
     }
-}
-
-/// Whether the block has a handler of this name, which the trait leaves to choice.
-fn defines(block: &ItemImpl, handler: &str) -> bool {
-    let is_handler = |item: &ImplItem| matches!(item, ImplItem::Fn(item) if item.sig.ident == handler);
-    block.items.iter().any(is_handler)
 }
 
 /// A checked class name.
@@ -191,11 +195,11 @@ mod tests {
     }
 
     #[test]
-    fn a_handler_in_the_block_is_told_to_the_host() {
+    fn handlers_in_the_block_are_told_to_the_host() {
         let with = message("", "impl DurableObject for A { async fn alarm(&self, i: I) -> R {} }");
         assert!(with.contains("(\"A\") . with_alarm ()"), "{with}");
         let without = message("", "impl DurableObject for A { async fn fetch(&self) -> R {} }");
-        assert!(!without.contains("with_alarm"), "{without}");
+        assert!(!without.contains("with_"), "{without}");
     }
 
     #[test]

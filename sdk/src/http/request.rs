@@ -8,6 +8,7 @@ use serde::de::DeserializeOwned;
 
 use super::{Body, BodyError};
 use crate::bindings::dormouse::object::types as wit;
+use crate::websocket::Upgrade;
 use crate::{Context, Result};
 
 /// An HTTP request to the object.
@@ -19,6 +20,7 @@ pub struct Request {
     /// Made of `fields` when first asked for; most handlers never do.
     headers: OnceCell<HeaderMap>,
     body: Body,
+    upgrade: Option<Upgrade>,
 }
 
 impl Request {
@@ -31,7 +33,13 @@ impl Request {
             fields: request.headers,
             headers: OnceCell::new(),
             body: Body::from_wit(request.body),
+            upgrade: request.upgrade.map(Upgrade::new),
         })
+    }
+
+    /// The wish for a WebSocket, if the client has one; `None` the second time.
+    pub fn upgrade(&mut self) -> Option<Upgrade> {
+        self.upgrade.take()
     }
 
     /// The method.
@@ -165,6 +173,7 @@ mod tests {
                 ("x-raw".to_owned(), vec![0xff]),
             ],
             body: wit::Body::None,
+            upgrade: None,
         })
         .unwrap()
     }

@@ -95,6 +95,15 @@ impl Response {
         Self::default().with_status(StatusCode::NO_CONTENT)
     }
 
+    /// Status 101: opens the socket that the event accepted. Its headers go to the
+    /// client, such as `sec-websocket-protocol`.
+    pub fn websocket() -> Self {
+        Self {
+            status: StatusCode::SWITCHING_PROTOCOLS,
+            ..Self::default()
+        }
+    }
+
     /// Status 404, and a line that says so.
     pub fn not_found() -> Self {
         Self::text("not found\n").with_status(StatusCode::NOT_FOUND)

@@ -65,7 +65,10 @@ fn record(
 
 /// `a=1 b=two`, or nothing at all.
 fn fields(entry: &Entry) -> Option<String> {
-    let pairs = entry.fields.iter().map(|(key, value)| format!("{key}={value}"));
+    let pairs = entry
+        .fields
+        .iter()
+        .map(|(key, value)| format!("{key}={value}"));
     let text = pairs.collect::<Vec<_>>().join(" ");
     (!text.is_empty()).then_some(text)
 }

@@ -4,6 +4,7 @@ mod alarm;
 pub(super) mod clocks;
 mod log;
 pub(super) mod sql;
+pub(super) mod websocket;
 
 use wasmtime::component::{HasSelf, Linker};
 
@@ -14,7 +15,8 @@ pub(super) fn add_to_linker(linker: &mut Linker<Context>) -> wasmtime::Result<()
     object::types::add_to_linker::<_, HasSelf<Context>>(linker, |context| context)?;
     object::alarm::add_to_linker::<_, HasSelf<Context>>(linker, |context| context)?;
     object::sql::add_to_linker::<_, HasSelf<Context>>(linker, |context| context)?;
-    object::log::add_to_linker::<_, HasSelf<Context>>(linker, |context| context)
+    object::log::add_to_linker::<_, HasSelf<Context>>(linker, |context| context)?;
+    object::websocket::add_to_linker::<_, HasSelf<Context>>(linker, |context| context)
 }
 
 impl object::types::Host for Context {}

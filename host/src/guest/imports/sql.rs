@@ -21,7 +21,11 @@ pub struct Cursor(storage::CursorId);
 pub struct Savepoint(storage::SavepointId);
 
 impl Host for Context {
-    fn exec(&mut self, query: String, params: Vec<Value>) -> wasmtime::Result<Result<ResultSet, Error>> {
+    fn exec(
+        &mut self,
+        query: String,
+        params: Vec<Value>,
+    ) -> wasmtime::Result<Result<ResultSet, Error>> {
         let result = self.database()?.exec(&query, &to_storage(params));
         Ok(result.map(Into::into).map_err(Into::into))
     }
@@ -93,12 +97,18 @@ impl HostSavepoint for Context {
 
     fn release(&mut self, savepoint: Resource<Savepoint>) -> wasmtime::Result<Result<(), Error>> {
         let savepoint = self.table.delete(savepoint)?.0;
-        Ok(self.database()?.release_savepoint(savepoint).map_err(Into::into))
+        Ok(self
+            .database()?
+            .release_savepoint(savepoint)
+            .map_err(Into::into))
     }
 
     fn rollback(&mut self, savepoint: Resource<Savepoint>) -> wasmtime::Result<Result<(), Error>> {
         let savepoint = self.table.delete(savepoint)?.0;
-        Ok(self.database()?.rollback_savepoint(savepoint).map_err(Into::into))
+        Ok(self
+            .database()?
+            .rollback_savepoint(savepoint)
+            .map_err(Into::into))
     }
 
     fn drop(&mut self, savepoint: Resource<Savepoint>) -> wasmtime::Result<()> {

@@ -19,6 +19,7 @@ use std::io::{self, ErrorKind};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
 use std::task::{Poll, Waker};
+use std::time::Duration;
 
 use crate::disk::Env;
 use crate::fault::Fault;
@@ -27,6 +28,9 @@ use segment::Writer;
 
 /// A commit waits when this much has gathered, so a slow disk bounds memory.
 const PENDING_BYTES: usize = 64 << 20;
+
+/// Between two attempts to write to a full disk.
+const RETRY: Duration = Duration::from_millis(100);
 
 #[derive(Debug)]
 pub(crate) struct Log {
@@ -175,7 +179,13 @@ impl Log {
             let inner = self.inner();
             match &inner.dead {
                 Some(dead) => return Err(dead.clone()),
-                None if inner.starved => return Ok(false),
+                None if inner.starved && self.env.threads => return Ok(false),
+                None if inner.starved => {
+                    drop(inner);
+                    if self.commit() == Progress::Starved {
+                        return Ok(false);
+                    }
+                }
                 None if inner.pending.len() < PENDING_BYTES => return Ok(true),
                 None if self.env.threads => {
                     drop(
@@ -280,30 +290,39 @@ impl Log {
         self.durable.load(Ordering::Acquire) >= position
     }
 
-    pub(crate) fn wait(&self, position: u64) -> Result<(), Dead> {
+    /// Waits until `position` is durable; false when the disk is full first.
+    pub(crate) fn settle(&self, position: u64) -> Result<bool, Dead> {
         loop {
             let inner = self.inner();
             if inner.durable >= position {
-                return Ok(());
+                return Ok(true);
             }
-            if let Some(dead) = &inner.dead {
-                return Err(dead.clone());
-            }
-            if self.env.threads {
-                drop(
-                    self.progress
-                        .wait(inner)
-                        .unwrap_or_else(PoisonError::into_inner),
-                );
-            } else {
-                drop(inner);
-                if self.commit() == Progress::Starved {
-                    return Err(Dead {
-                        reason: "the disk is full and nobody makes space".into(),
-                    });
+            match &inner.dead {
+                Some(dead) => return Err(dead.clone()),
+                None if inner.starved && self.env.threads => return Ok(false),
+                None if self.env.threads => {
+                    drop(
+                        self.progress
+                            .wait(inner)
+                            .unwrap_or_else(PoisonError::into_inner),
+                    );
+                }
+                None => {
+                    drop(inner);
+                    if self.commit() == Progress::Starved {
+                        return Ok(false);
+                    }
                 }
             }
         }
+    }
+
+    /// Waits until `position` is durable, also for space on the disk.
+    pub(crate) fn wait(&self, position: u64) -> Result<(), Dead> {
+        while !self.settle(position)? {
+            std::thread::sleep(RETRY);
+        }
+        Ok(())
     }
 
     pub(crate) fn poll(
@@ -353,7 +372,7 @@ impl Log {
             match self.commit() {
                 Progress::Dead => return,
                 Progress::Idle | Progress::Starved if stopping => return,
-                Progress::Starved => std::thread::sleep(std::time::Duration::from_millis(100)),
+                Progress::Starved => std::thread::sleep(RETRY),
                 Progress::Idle | Progress::Synced => (),
             }
         }

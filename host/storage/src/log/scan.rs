@@ -10,6 +10,7 @@ use crate::error::Error;
 use crate::fault::Fault;
 use crate::log::record::{self, ALIGNMENT, Kind, Record};
 use crate::log::segment::{self, BadHeader, HEADER_BYTES, Header};
+use crate::manifest::Manifest;
 
 /// A segment with its bytes.
 #[derive(Debug)]
@@ -32,10 +33,10 @@ pub(crate) struct Scanned {
     pub(crate) epoch: u32,
 }
 
-/// Reads the segments from number `first` on; `redo` lies in the first of them.
-pub(crate) fn scan(env: &Env, log: u64, first: u64, redo: u64) -> Result<Scanned, Error> {
-    let mut segments = load(env, log, first)?;
-    let mut end = redo;
+/// Reads the log from the redo position on.
+pub(crate) fn scan(env: &Env, manifest: &Manifest) -> Result<Scanned, Error> {
+    let mut segments = load(env, manifest)?;
+    let mut end = manifest.redo;
     let starts: Vec<u64> = segments
         .iter()
         .skip(1)
@@ -85,7 +86,12 @@ pub(crate) fn scan(env: &Env, log: u64, first: u64, redo: u64) -> Result<Scanned
     })
 }
 
-fn load(env: &Env, log: u64, first: u64) -> Result<Vec<Segment>, Error> {
+fn load(env: &Env, manifest: &Manifest) -> Result<Vec<Segment>, Error> {
+    let Manifest {
+        log,
+        segment: first,
+        ..
+    } = *manifest;
     let failed = |name: &str| {
         let path = segment::path(name);
         move |source| Error::io("reading", path, source)
@@ -114,6 +120,9 @@ fn load(env: &Env, log: u64, first: u64) -> Result<Vec<Segment>, Error> {
             BadHeader::Version(version) => newer(&name, version),
             BadHeader::Damaged => damaged(&name, "has a damaged header"),
         })?;
+        if (bytes.len() as u64) < header.bytes {
+            return Err(damaged(&name, "is shorter than it was made"));
+        }
         let epoch = segments.last().map_or(0, |before| before.header.epoch);
         if header.number != number || header.log != log || header.epoch < epoch {
             return Err(damaged(
@@ -129,7 +138,7 @@ fn load(env: &Env, log: u64, first: u64) -> Result<Vec<Segment>, Error> {
             to: 0,
         });
     }
-    if segments.is_empty() && first > 0 {
+    if segments.is_empty() && manifest.epoch > 0 {
         return Err(damaged(&segment::name(first), "is missing"));
     }
     Ok(segments)

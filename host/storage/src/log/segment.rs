@@ -6,7 +6,8 @@
 //! before it is durable, so a gap between two segments is always damage, never a crash.
 //!
 //! Header, 64 bytes, little endian: magic with format version (8), number u64, log id u64,
-//! start position u64, epoch u32, zero u32, time u64 ms, zero (12), CRC32C u32.
+//! start position u64, epoch u32, zero u32, time u64 ms, length of the file u64, zero u32,
+//! CRC32C u32.
 //! Names: `log/%08d.seg`, `log/spare-*` (ready to use), `log/*.tmp` (being filled).
 
 use std::io;
@@ -30,6 +31,8 @@ pub(crate) struct Header {
     pub(crate) start: u64,
     pub(crate) epoch: u32,
     pub(crate) time_ms: u64,
+    /// Length of the file; a shorter one has lost something.
+    pub(crate) bytes: u64,
 }
 
 /// What is wrong with a segment's first bytes.
@@ -48,6 +51,7 @@ impl Header {
         bytes[24..32].copy_from_slice(&self.start.to_le_bytes());
         bytes[32..36].copy_from_slice(&self.epoch.to_le_bytes());
         bytes[40..48].copy_from_slice(&self.time_ms.to_le_bytes());
+        bytes[48..56].copy_from_slice(&self.bytes.to_le_bytes());
         let crc = crc32c::crc32c(&bytes[..60]);
         bytes[60..].copy_from_slice(&crc.to_le_bytes());
         bytes
@@ -75,6 +79,7 @@ impl Header {
             start: long(24),
             epoch,
             time_ms: long(40),
+            bytes: long(48),
         })
     }
 }
@@ -162,7 +167,12 @@ impl Writer {
 
     /// The same end of the log under another epoch; only for a deliberately wrong recovery.
     pub(crate) fn with_epoch(self, epoch: u32) -> Writer {
-        Writer { epoch, ..self }
+        let filled = self.env.clock.now_ms();
+        Writer {
+            epoch,
+            filled,
+            ..self
+        }
     }
 
     /// Continues an existing segment, which only a deliberately wrong recovery does.
@@ -216,6 +226,7 @@ impl Writer {
             start: position,
             epoch: self.epoch,
             time_ms,
+            bytes: file.len()?,
         };
         file.write_at(&header.write(), 0)?;
         file.sync()?;
@@ -288,6 +299,7 @@ mod tests {
             start: 1 << 40,
             epoch: 3,
             time_ms: 5,
+            bytes: 1 << 20,
         };
         let bytes = header.write();
         assert_eq!(Header::read(&bytes), Ok(header));

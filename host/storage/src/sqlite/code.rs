@@ -56,6 +56,7 @@ pub(crate) fn name(code: i32) -> Option<&'static str> {
         SQLITE_CONSTRAINT_DATATYPE,
         SQLITE_CORRUPT_VTAB,
         SQLITE_CORRUPT_INDEX,
+        SQLITE_IOERR_DATA,
         SQLITE_IOERR_READ,
         SQLITE_IOERR_SHORT_READ,
         SQLITE_IOERR_WRITE,

@@ -1,8 +1,8 @@
 //! A data folder that goes away with its test.
 
-#![allow(unreachable_pub, clippy::unwrap_used)]
+#![allow(dead_code, unreachable_pub, clippy::unwrap_used)]
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU32, Ordering};
 
 use dormouse_storage::{Limits, ObjectKey, Options, Storage};
@@ -28,10 +28,21 @@ impl Folder {
     pub fn storage_with(&self, limits: Limits) -> Storage {
         Storage::open(Options {
             limits,
-            segment_bytes: 1 << 20,
-            ..Options::new(&self.dir)
+            ..self.options()
         })
         .unwrap()
+    }
+
+    /// Small segments, which a test need not wait for.
+    pub fn options(&self) -> Options {
+        Options {
+            segment_bytes: 1 << 20,
+            ..Options::new(&self.dir)
+        }
+    }
+
+    pub fn path(&self) -> &Path {
+        &self.dir
     }
 }
 

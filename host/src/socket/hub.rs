@@ -1,0 +1,355 @@
+//! Hub: the sockets of one object.
+//!
+//! Shared by the guest's imports (which ask and queue), the object's output gate
+//! (which lets frames go) and the pumps (which write them). Lives as long as the
+//! object is awake or has a socket. Frames wait at two places: behind the gate,
+//! then in the socket's queue; both count as buffered. Sizes are bytes of payload.
+
+use std::collections::BTreeMap;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use tokio::sync::mpsc;
+use tokio_tungstenite::tungstenite::Utf8Bytes;
+use tokio_tungstenite::tungstenite::protocol::frame::coding::CloseCode;
+use tokio_tungstenite::tungstenite::protocol::{CloseFrame, Message};
+
+const MAX_SOCKETS: usize = 32_768;
+const MAX_TAGS: usize = 10;
+const MAX_TAG_BYTES: usize = 256;
+const MAX_ATTACHMENT_BYTES: usize = 16_384;
+const MAX_AUTO_RESPONSE_BYTES: usize = 2_048;
+const MAX_REASON_BYTES: usize = 123;
+pub const MAX_MESSAGE_BYTES: usize = 32 << 20;
+/// A reader this far behind is closed with 1013; one message always fits.
+const MAX_BUFFERED_BYTES: u64 = 16 << 20;
+
+/// Unique within an object as long as the host runs.
+pub type SocketId = u64;
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum SocketState {
+    Open,
+    Closing,
+    Closed,
+}
+
+#[derive(Debug, thiserror::Error, PartialEq, Eq)]
+pub enum Error {
+    #[error("{0}")]
+    Limit(String),
+    #[error("the socket is closed")]
+    Closed,
+    #[error("{0}")]
+    Invalid(String),
+}
+
+#[derive(Debug, Default)]
+pub struct Hub(Mutex<State>);
+
+#[derive(Debug, Default)]
+struct State {
+    next: SocketId,
+    sockets: BTreeMap<SocketId, Entry>,
+    auto_response: Option<(Utf8Bytes, Utf8Bytes)>,
+}
+
+#[derive(Debug)]
+struct Entry {
+    tags: Vec<String>,
+    attachment: Option<Vec<u8>>,
+    state: SocketState,
+    queue: mpsc::UnboundedSender<Message>,
+    buffered: Arc<AtomicU64>,
+    auto_response_at: Option<Duration>,
+}
+
+/// The pump's end of a socket; dropping it removes the socket.
+#[derive(Debug)]
+pub struct OpenSocket {
+    pub id: SocketId,
+    pub(super) hub: Arc<Hub>,
+    pub(super) queue: mpsc::UnboundedReceiver<Message>,
+    pub(super) buffered: Arc<AtomicU64>,
+}
+
+impl Hub {
+    /// Takes a socket in; frames queue until a pump carries them.
+    pub fn accept(
+        self: &Arc<Self>,
+        tags: Vec<String>,
+        attachment: Option<Vec<u8>>,
+    ) -> Result<OpenSocket, Error> {
+        let tags = checked_tags(tags)?;
+        check_attachment(attachment.as_deref())?;
+        let mut state = self.lock();
+        if state.sockets.len() >= MAX_SOCKETS {
+            return Err(Error::Limit(format!(
+                "only {MAX_SOCKETS} websockets can be accepted on a single object"
+            )));
+        }
+        let id = state.next;
+        state.next += 1;
+        let (sender, queue) = mpsc::unbounded_channel();
+        let buffered = Arc::new(AtomicU64::new(0));
+        let entry = Entry {
+            tags,
+            attachment,
+            state: SocketState::Open,
+            queue: sender,
+            buffered: buffered.clone(),
+            auto_response_at: None,
+        };
+        state.sockets.insert(id, entry);
+        Ok(OpenSocket {
+            id,
+            hub: self.clone(),
+            queue,
+            buffered,
+        })
+    }
+
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.lock().sockets.is_empty()
+    }
+
+    /// Sockets that are not closed, oldest first.
+    #[must_use]
+    pub fn list(&self, tag: Option<&str>) -> Vec<SocketId> {
+        let state = self.lock();
+        let sockets = state.sockets.iter();
+        let wanted = sockets.filter(|(_, entry)| tag.is_none_or(|tag| entry.has(tag)));
+        wanted.map(|(id, _)| *id).collect()
+    }
+
+    #[must_use]
+    pub fn state(&self, id: SocketId) -> SocketState {
+        let state = self.lock();
+        let entry = state.sockets.get(&id);
+        entry.map_or(SocketState::Closed, |entry| entry.state)
+    }
+
+    #[must_use]
+    pub fn tags(&self, id: SocketId) -> Vec<String> {
+        let state = self.lock();
+        let entry = state.sockets.get(&id);
+        entry.map_or_else(Vec::new, |entry| entry.tags.clone())
+    }
+
+    pub fn set_tags(&self, id: SocketId, tags: Vec<String>) -> Result<(), Error> {
+        let tags = checked_tags(tags)?;
+        self.entry(id, |entry| entry.tags = tags)
+    }
+
+    #[must_use]
+    pub fn attachment(&self, id: SocketId) -> Option<Vec<u8>> {
+        self.lock().sockets.get(&id)?.attachment.clone()
+    }
+
+    pub fn set_attachment(&self, id: SocketId, bytes: Option<Vec<u8>>) -> Result<(), Error> {
+        check_attachment(bytes.as_deref())?;
+        self.entry(id, |entry| entry.attachment = bytes)
+    }
+
+    #[must_use]
+    pub fn buffered(&self, id: SocketId) -> u64 {
+        let state = self.lock();
+        let entry = state.sockets.get(&id);
+        entry.map_or(0, |entry| entry.buffered.load(Ordering::Relaxed))
+    }
+
+    #[must_use]
+    pub fn auto_response_at(&self, id: SocketId) -> Option<Duration> {
+        self.lock().sockets.get(&id)?.auto_response_at
+    }
+
+    pub fn set_auto_response(&self, pair: Option<(String, String)>) -> Result<(), Error> {
+        if let Some((request, response)) = &pair
+            && request.len().max(response.len()) > MAX_AUTO_RESPONSE_BYTES
+        {
+            return Err(Error::Limit(format!(
+                "an auto-response has at most {MAX_AUTO_RESPONSE_BYTES} bytes on each side"
+            )));
+        }
+        self.lock().auto_response = pair.map(|(a, b)| (a.into(), b.into()));
+        Ok(())
+    }
+
+    #[must_use]
+    pub fn auto_response(&self) -> Option<(String, String)> {
+        let state = self.lock();
+        let (request, response) = state.auto_response.as_ref()?;
+        Some((request.to_string(), response.to_string()))
+    }
+
+    /// The answer to a frame that the object need not see.
+    pub(super) fn auto_answer(&self, id: SocketId, text: &str, now: Duration) -> Option<Message> {
+        let mut state = self.lock();
+        let (request, response) = state.auto_response.as_ref()?;
+        if request.as_str() != text {
+            return None;
+        }
+        let response = response.clone();
+        state.sockets.get_mut(&id)?.auto_response_at = Some(now);
+        Some(Message::Text(response))
+    }
+
+    /// Counts a message that the guest sends; it leaves with `transmit`.
+    pub fn reserve(&self, id: SocketId, message: &Message) -> Result<(), Error> {
+        if message.len() > MAX_MESSAGE_BYTES {
+            return Err(Error::Limit(format!(
+                "a message has at most {MAX_MESSAGE_BYTES} bytes; this one has {}",
+                message.len()
+            )));
+        }
+        let mut state = self.lock();
+        let entry = state.sockets.get_mut(&id).ok_or(Error::Closed)?;
+        entry.reserve(message.len() as u64)
+    }
+
+    /// Reserves one message for all sockets with a tag but one; who gets it.
+    #[must_use]
+    pub fn reserve_for_all(
+        &self,
+        message: &Message,
+        tag: Option<&str>,
+        except: Option<SocketId>,
+    ) -> Vec<SocketId> {
+        let mut state = self.lock();
+        let bytes = message.len() as u64;
+        let sockets = state.sockets.iter_mut();
+        let wanted = sockets
+            .filter(|(id, entry)| Some(**id) != except && tag.is_none_or(|tag| entry.has(tag)));
+        let reached = wanted.filter_map(|(id, entry)| entry.reserve(bytes).ok().map(|()| *id));
+        reached.collect()
+    }
+
+    /// Checks a close that the guest asks for; it leaves with `transmit`.
+    /// `None`: the socket is closing or closed already.
+    pub fn close(&self, id: SocketId, code: u16, reason: String) -> Result<Option<Message>, Error> {
+        if !(1000..5000).contains(&code) || matches!(code, 1004 | 1005 | 1006 | 1015) {
+            return Err(Error::Invalid(format!(
+                "{code} is no close code to send; use 1000 or one of 3000 to 4999"
+            )));
+        }
+        if reason.len() > MAX_REASON_BYTES {
+            return Err(Error::Invalid(format!(
+                "a close reason has at most {MAX_REASON_BYTES} bytes; this one has {}",
+                reason.len()
+            )));
+        }
+        let mut state = self.lock();
+        let Some(entry) = state.sockets.get_mut(&id) else {
+            return Ok(None);
+        };
+        if entry.state != SocketState::Open {
+            return Ok(None);
+        }
+        entry.state = SocketState::Closing;
+        Ok(Some(close_message(code, reason)))
+    }
+
+    /// Hands a frame to the pump, now that the commits before it are durable.
+    pub fn transmit(&self, id: SocketId, message: Message) {
+        if let Some(entry) = self.lock().sockets.get(&id) {
+            // A pump that is gone has reported the close.
+            let _ = entry.queue.send(message);
+        }
+    }
+
+    /// Closes every socket on the host's behalf.
+    pub fn close_all(&self, code: u16, reason: &str) {
+        for entry in self.lock().sockets.values_mut() {
+            entry.close_at_once(code, reason);
+        }
+    }
+
+    pub(super) fn set_closing(&self, id: SocketId) {
+        // A socket that is gone is past closing.
+        let _ = self.entry(id, |entry| entry.state = SocketState::Closing);
+    }
+
+    pub(super) fn set_closed(&self, id: SocketId) {
+        let _ = self.entry(id, |entry| entry.state = SocketState::Closed);
+    }
+
+    fn entry(&self, id: SocketId, change: impl FnOnce(&mut Entry)) -> Result<(), Error> {
+        let mut state = self.lock();
+        state.sockets.get_mut(&id).map(change).ok_or(Error::Closed)
+    }
+
+    fn lock(&self) -> MutexGuard<'_, State> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Entry {
+    fn has(&self, tag: &str) -> bool {
+        self.tags.iter().any(|own| own == tag)
+    }
+
+    fn reserve(&mut self, bytes: u64) -> Result<(), Error> {
+        if self.state != SocketState::Open {
+            return Err(Error::Closed);
+        }
+        let before = self.buffered.load(Ordering::Relaxed);
+        if before > 0 && before + bytes > MAX_BUFFERED_BYTES {
+            self.close_at_once(1013, "the reader is too slow");
+            return Err(Error::Closed);
+        }
+        self.buffered.fetch_add(bytes, Ordering::Relaxed);
+        Ok(())
+    }
+
+    fn close_at_once(&mut self, code: u16, reason: &str) {
+        self.state = SocketState::Closing;
+        // A pump that is gone has reported the close.
+        let _ = self.queue.send(close_message(code, reason.to_owned()));
+    }
+}
+
+impl Drop for OpenSocket {
+    fn drop(&mut self) {
+        self.hub.lock().sockets.remove(&self.id);
+    }
+}
+
+fn close_message(code: u16, reason: String) -> Message {
+    Message::Close(Some(CloseFrame {
+        code: CloseCode::from(code),
+        reason: reason.into(),
+    }))
+}
+
+fn checked_tags(tags: Vec<String>) -> Result<Vec<String>, Error> {
+    let mut unique: Vec<String> = Vec::with_capacity(tags.len());
+    for tag in tags {
+        if tag.len() > MAX_TAG_BYTES {
+            return Err(Error::Limit(format!(
+                "a tag has at most {MAX_TAG_BYTES} bytes; one has {}",
+                tag.len()
+            )));
+        }
+        if !unique.contains(&tag) {
+            unique.push(tag);
+        }
+    }
+    if unique.len() > MAX_TAGS {
+        return Err(Error::Limit(format!(
+            "a socket has at most {MAX_TAGS} tags; here are {}",
+            unique.len()
+        )));
+    }
+    Ok(unique)
+}
+
+fn check_attachment(bytes: Option<&[u8]>) -> Result<(), Error> {
+    match bytes.map_or(0, <[u8]>::len) {
+        0..=MAX_ATTACHMENT_BYTES => Ok(()),
+        bytes => Err(Error::Limit(format!(
+            "an attachment has at most {MAX_ATTACHMENT_BYTES} bytes; this one has {bytes}"
+        ))),
+    }
+}

@@ -1,0 +1,586 @@
+//! A disk that loses what was not synced.
+//!
+//! Content: each un-synced 512-byte sector survives a power cut or not by itself; a length
+//! may survive without its data. Names: each un-synced change of a folder survives or not
+//! by itself. A failed sync may drop what it should have kept, while reads go on to show
+//! it, as Linux does. A kill keeps everything that a power cut could lose. Fully
+//! determined by its seed and the calls made.
+
+use std::any::Any;
+use std::collections::BTreeMap;
+use std::io::{self, ErrorKind};
+use std::sync::{Arc, Mutex, MutexGuard};
+
+use dormouse_storage::{Clock, Disk, DiskFile, Entry};
+
+const SECTOR: usize = 512;
+
+/// SplitMix64.
+#[derive(Debug, Clone)]
+pub struct Rng(pub u64);
+
+impl Rng {
+    pub fn next(&mut self) -> u64 {
+        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
+        let mut word = self.0;
+        word = (word ^ (word >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+        word = (word ^ (word >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
+        word ^ (word >> 31)
+    }
+
+    pub fn below(&mut self, limit: u64) -> u64 {
+        self.next() % limit
+    }
+
+    pub fn percent(&mut self, chance: u64) -> bool {
+        self.below(100) < chance
+    }
+}
+
+/// What a crash does to what was not synced.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Crash {
+    /// The process dies, the kernel goes on.
+    Kill,
+    /// All of it is lost.
+    CutNone,
+    /// All of it survives.
+    CutAll,
+    /// Every sector and every name for itself.
+    CutSome,
+}
+
+#[derive(Debug, Clone)]
+enum Change {
+    Sector { index: usize, bytes: Vec<u8> },
+    Len(usize),
+}
+
+#[derive(Debug, Clone, Default)]
+struct Inode {
+    live: Vec<u8>,
+    stable: Vec<u8>,
+    pending: Vec<Change>,
+}
+
+#[derive(Debug, Clone)]
+enum NameChange {
+    Link(String, u64),
+    Unlink(String),
+    Rename(String, String),
+}
+
+#[derive(Debug, Clone, Default)]
+struct Folder {
+    live: BTreeMap<String, u64>,
+    stable: BTreeMap<String, u64>,
+    pending: Vec<NameChange>,
+}
+
+#[derive(Debug, Clone)]
+enum Node {
+    File(Inode),
+    Folder(Folder),
+}
+
+#[derive(Debug, Clone)]
+struct State {
+    nodes: BTreeMap<u64, Node>,
+    last_node: u64,
+    rng: Rng,
+    /// Operations that change something, so far.
+    ops: u64,
+    /// The operation during which everything ends.
+    end_at: u64,
+    ended: bool,
+    /// Per thousand syncs that fail.
+    failing_syncs: u64,
+    failed_syncs: u64,
+    capacity: usize,
+    now: u64,
+}
+
+#[derive(Debug, Clone)]
+pub struct SimDisk {
+    state: Arc<Mutex<State>>,
+}
+
+const ROOT: u64 = 0;
+
+impl SimDisk {
+    pub fn new(seed: u64) -> SimDisk {
+        let nodes = BTreeMap::from([(ROOT, Node::Folder(Folder::default()))]);
+        let state = State {
+            nodes,
+            last_node: ROOT,
+            rng: Rng(seed),
+            ops: 0,
+            end_at: u64::MAX,
+            ended: false,
+            failing_syncs: 0,
+            failed_syncs: 0,
+            capacity: usize::MAX,
+            now: 1,
+        };
+        SimDisk {
+            state: Arc::new(Mutex::new(state)),
+        }
+    }
+
+    fn state(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap()
+    }
+
+    /// A disk of its own with the same content.
+    pub fn fork(&self) -> SimDisk {
+        SimDisk {
+            state: Arc::new(Mutex::new(self.state().clone())),
+        }
+    }
+
+    /// Lets chance fall otherwise.
+    pub fn stir(&self, by: u64) {
+        self.state().rng.0 ^= by.wrapping_mul(0x2545_f491_4f6c_dd1d);
+    }
+
+    pub fn ops(&self) -> u64 {
+        self.state().ops
+    }
+
+    pub fn failed_syncs(&self) -> u64 {
+        self.state().failed_syncs
+    }
+
+    /// Lets everything end during the `after`th operation from now.
+    pub fn end_after(&self, after: u64) {
+        let mut state = self.state();
+        state.end_at = state.ops + after;
+    }
+
+    pub fn never_end(&self) {
+        self.state().end_at = u64::MAX;
+    }
+
+    pub fn has_ended(&self) -> bool {
+        self.state().ended
+    }
+
+    pub fn fail_syncs(&self, per_thousand: u64) {
+        self.state().failing_syncs = per_thousand;
+    }
+
+    /// Bytes that all files together may take.
+    pub fn set_capacity(&self, bytes: usize) {
+        self.state().capacity = bytes;
+    }
+
+    pub fn used(&self) -> usize {
+        self.state().used()
+    }
+
+    /// The moment after a crash: what is left is what the next start finds.
+    pub fn crash(&self, how: Crash) {
+        let mut state = self.state();
+        state.ended = false;
+        state.end_at = u64::MAX;
+        if how == Crash::Kill {
+            return;
+        }
+        let State { nodes, rng, .. } = &mut *state;
+        for node in nodes.values_mut() {
+            match node {
+                Node::File(inode) => inode.cut(how, rng),
+                Node::Folder(folder) => folder.cut(how, rng),
+            }
+        }
+    }
+
+    /// Paths of all files, for those who want to damage them.
+    pub fn files(&self) -> Vec<(String, usize)> {
+        let state = self.state();
+        let mut files = Vec::new();
+        let mut folders = vec![(String::new(), ROOT)];
+        while let Some((path, number)) = folders.pop() {
+            let Some(Node::Folder(folder)) = state.nodes.get(&number) else {
+                continue;
+            };
+            for (name, number) in &folder.live {
+                let path = if path.is_empty() {
+                    name.clone()
+                } else {
+                    format!("{path}/{name}")
+                };
+                match &state.nodes[number] {
+                    Node::File(inode) => files.push((path, inode.live.len())),
+                    Node::Folder(_) => folders.push((path, *number)),
+                }
+            }
+        }
+        files.sort();
+        files
+    }
+
+    /// Changes a file as a bad disk would.
+    pub fn damage(&self, path: &str, change: impl FnOnce(&mut Vec<u8>)) {
+        let mut state = self.state();
+        let number = state.find(path).unwrap();
+        let Some(Node::File(inode)) = state.nodes.get_mut(&number) else {
+            panic!("{path} is a folder")
+        };
+        change(&mut inode.live);
+        inode.stable = inode.live.clone();
+        inode.pending.clear();
+    }
+}
+
+impl Inode {
+    fn cut(&mut self, how: Crash, rng: &mut Rng) {
+        if how == Crash::CutAll {
+            let pending = std::mem::take(&mut self.pending);
+            pending
+                .iter()
+                .for_each(|change| apply(&mut self.stable, change, true));
+        } else if how == Crash::CutSome {
+            self.keep_some(rng);
+        }
+        self.pending.clear();
+        self.live = self.stable.clone();
+    }
+
+    /// After a failed sync: what was written counts as clean, whether it reached the disk
+    /// or not. Lengths are metadata, which stays in the kernel's care.
+    fn forget_some(&mut self, rng: &mut Rng) {
+        let lengths = self
+            .pending
+            .iter()
+            .filter(|change| matches!(change, Change::Len(_)))
+            .cloned()
+            .collect();
+        self.keep_some(rng);
+        self.pending = lengths;
+    }
+
+    fn keep_some(&mut self, rng: &mut Rng) {
+        for change in std::mem::take(&mut self.pending) {
+            if rng.percent(50) {
+                let zeros = rng.percent(50);
+                apply(&mut self.stable, &change, zeros);
+            }
+        }
+    }
+}
+
+fn apply(content: &mut Vec<u8>, change: &Change, zeros: bool) {
+    match change {
+        Change::Len(len) => content.resize(*len, if zeros { 0 } else { 0xa5 }),
+        Change::Sector { index, bytes } => {
+            let start = index * SECTOR;
+            if start < content.len() {
+                let end = (start + bytes.len()).min(content.len());
+                content[start..end].copy_from_slice(&bytes[..end - start]);
+            }
+        }
+    }
+}
+
+impl Folder {
+    fn cut(&mut self, how: Crash, rng: &mut Rng) {
+        for change in std::mem::take(&mut self.pending) {
+            if how == Crash::CutAll || (how == Crash::CutSome && rng.percent(50)) {
+                rename(&mut self.stable, &change);
+            }
+        }
+        self.live = self.stable.clone();
+    }
+}
+
+fn rename(names: &mut BTreeMap<String, u64>, change: &NameChange) {
+    match change {
+        NameChange::Link(name, node) => drop(names.insert(name.clone(), *node)),
+        NameChange::Unlink(name) => drop(names.remove(name)),
+        NameChange::Rename(from, to) => {
+            if let Some(node) = names.remove(from) {
+                names.insert(to.clone(), node);
+            }
+        }
+    }
+}
+
+fn missing() -> io::Error {
+    io::Error::from(ErrorKind::NotFound)
+}
+
+impl State {
+    /// Counts an operation; an error once everything has ended.
+    fn alive(&self) -> io::Result<()> {
+        if self.ended {
+            Err(io::Error::other("the simulated machine is off"))
+        } else {
+            Ok(())
+        }
+    }
+
+    fn tick(&mut self) -> io::Result<()> {
+        self.alive()?;
+        self.ops += 1;
+        if self.ops >= self.end_at {
+            self.ended = true;
+        }
+        Ok(())
+    }
+
+    fn used(&self) -> usize {
+        let len = |node: &Node| {
+            if let Node::File(inode) = node {
+                inode.live.len()
+            } else {
+                0
+            }
+        };
+        self.reachable()
+            .iter()
+            .map(|number| len(&self.nodes[number]))
+            .sum()
+    }
+
+    fn reachable(&self) -> Vec<u64> {
+        let (mut found, mut next) = (Vec::new(), vec![ROOT]);
+        while let Some(number) = next.pop() {
+            found.push(number);
+            if let Some(Node::Folder(folder)) = self.nodes.get(&number) {
+                next.extend(folder.live.values());
+            }
+        }
+        found
+    }
+
+    fn folder(&mut self, path: &str) -> io::Result<&mut Folder> {
+        let number = self.find(path)?;
+        match self.nodes.get_mut(&number) {
+            Some(Node::Folder(folder)) => Ok(folder),
+            _ => Err(io::Error::from(ErrorKind::NotADirectory)),
+        }
+    }
+
+    fn find(&self, path: &str) -> io::Result<u64> {
+        path.split('/')
+            .filter(|part| !part.is_empty())
+            .try_fold(ROOT, |number, part| match &self.nodes[&number] {
+                Node::Folder(folder) => folder.live.get(part).copied().ok_or_else(missing),
+                Node::File(_) => Err(missing()),
+            })
+    }
+
+    fn change_name(&mut self, parent: &str, change: NameChange) -> io::Result<()> {
+        let folder = self.folder(parent)?;
+        rename(&mut folder.live, &change);
+        folder.pending.push(change);
+        Ok(())
+    }
+
+    fn add(&mut self, path: &str, node: Node) -> io::Result<u64> {
+        let (parent, name) = split(path);
+        self.folder(parent)?;
+        self.last_node += 1;
+        let number = self.last_node;
+        self.nodes.insert(number, node);
+        self.change_name(parent, NameChange::Link(name.to_owned(), number))?;
+        Ok(number)
+    }
+
+    fn inode(&mut self, number: u64) -> &mut Inode {
+        match self.nodes.get_mut(&number) {
+            Some(Node::File(inode)) => inode,
+            _ => panic!("handles are given out for files only"),
+        }
+    }
+
+    fn sync(&mut self, number: u64) -> io::Result<()> {
+        self.tick()?;
+        if self.ended {
+            return Ok(());
+        }
+        let fails = self.failing_syncs > 0 && self.rng.below(1000) < self.failing_syncs;
+        let mut rng = self.rng.clone();
+        let inode = self.inode(number);
+        if fails {
+            inode.forget_some(&mut rng);
+        } else {
+            for change in std::mem::take(&mut inode.pending) {
+                apply(&mut inode.stable, &change, true);
+            }
+        }
+        self.rng = rng;
+        self.failed_syncs += u64::from(fails);
+        if fails {
+            Err(io::Error::other("a simulated sync error"))
+        } else {
+            Ok(())
+        }
+    }
+}
+
+fn split(path: &str) -> (&str, &str) {
+    path.rsplit_once('/').unwrap_or(("", path))
+}
+
+#[derive(Debug)]
+struct SimFile {
+    disk: SimDisk,
+    number: u64,
+}
+
+impl DiskFile for SimFile {
+    fn read_at(&self, buffer: &mut [u8], offset: u64) -> io::Result<usize> {
+        let mut state = self.disk.state();
+        state.alive()?;
+        let live = &state.inode(self.number).live;
+        let from = (offset as usize).min(live.len());
+        let length = buffer.len().min(live.len() - from);
+        buffer[..length].copy_from_slice(&live[from..from + length]);
+        Ok(length)
+    }
+
+    fn write_at(&self, bytes: &[u8], offset: u64) -> io::Result<()> {
+        let mut state = self.disk.state();
+        state.tick()?;
+        let (from, to) = (offset as usize, offset as usize + bytes.len());
+        let grows = to.saturating_sub(state.inode(self.number).live.len());
+        if grows > 0 && state.capacity != usize::MAX && state.used() + grows > state.capacity {
+            return Err(io::Error::from(ErrorKind::StorageFull));
+        }
+        let inode = state.inode(self.number);
+        if grows > 0 {
+            inode.live.resize(to, 0);
+            inode.pending.push(Change::Len(to));
+        }
+        inode.live[from..to].copy_from_slice(bytes);
+        for index in from / SECTOR..to.div_ceil(SECTOR) {
+            let end = ((index + 1) * SECTOR).min(inode.live.len());
+            let bytes = inode.live[index * SECTOR..end].to_vec();
+            inode.pending.push(Change::Sector { index, bytes });
+        }
+        Ok(())
+    }
+
+    fn set_len(&self, bytes: u64) -> io::Result<()> {
+        let mut state = self.disk.state();
+        state.tick()?;
+        let inode = state.inode(self.number);
+        inode.live.resize(bytes as usize, 0);
+        inode.pending.push(Change::Len(bytes as usize));
+        Ok(())
+    }
+
+    fn len(&self) -> io::Result<u64> {
+        let mut state = self.disk.state();
+        state.alive()?;
+        Ok(state.inode(self.number).live.len() as u64)
+    }
+
+    fn sync(&self) -> io::Result<()> {
+        let mut state = self.disk.state();
+        state.sync(self.number)
+    }
+}
+
+impl Disk for SimDisk {
+    fn open(&self, path: &str, create: bool) -> io::Result<Arc<dyn DiskFile>> {
+        let mut state = self.state();
+        state.alive()?;
+        let number = match state.find(path) {
+            Ok(number) => number,
+            Err(error) if error.kind() == ErrorKind::NotFound && create => {
+                state.tick()?;
+                state.add(path, Node::File(Inode::default()))?
+            }
+            Err(error) => return Err(error),
+        };
+        if !matches!(state.nodes.get(&number), Some(Node::File(_))) {
+            return Err(io::Error::from(ErrorKind::IsADirectory));
+        }
+        Ok(Arc::new(SimFile {
+            disk: self.clone(),
+            number,
+        }))
+    }
+
+    fn rename(&self, from: &str, to: &str) -> io::Result<()> {
+        let mut state = self.state();
+        state.tick()?;
+        state.find(from)?;
+        let ((parent, old), (other, new)) = (split(from), split(to));
+        assert_eq!(
+            parent, other,
+            "a rename between folders has no place in the format"
+        );
+        state.change_name(parent, NameChange::Rename(old.to_owned(), new.to_owned()))
+    }
+
+    fn remove(&self, path: &str) -> io::Result<()> {
+        let mut state = self.state();
+        state.tick()?;
+        state.find(path)?;
+        let (parent, name) = split(path);
+        state.change_name(parent, NameChange::Unlink(name.to_owned()))
+    }
+
+    fn make_dir(&self, path: &str) -> io::Result<bool> {
+        let mut state = self.state();
+        state.alive()?;
+        if state.find(path).is_ok() {
+            return Ok(false);
+        }
+        state.tick()?;
+        state.add(path, Node::Folder(Folder::default()))?;
+        Ok(true)
+    }
+
+    fn list(&self, path: &str) -> io::Result<Vec<Entry>> {
+        let mut state = self.state();
+        state.alive()?;
+        let names = match state.folder(path) {
+            Ok(folder) => folder.live.clone(),
+            Err(error) if error.kind() == ErrorKind::NotFound => return Ok(Vec::new()),
+            Err(error) => return Err(error),
+        };
+        let entry = |(name, number)| match &state.nodes[&number] {
+            Node::File(inode) => Entry {
+                name,
+                is_dir: false,
+                bytes: inode.live.len() as u64,
+            },
+            Node::Folder(_) => Entry {
+                name,
+                is_dir: true,
+                bytes: 0,
+            },
+        };
+        Ok(names.into_iter().map(entry).collect())
+    }
+
+    fn sync_dir(&self, path: &str) -> io::Result<()> {
+        let mut state = self.state();
+        state.tick()?;
+        if state.ended {
+            return Ok(());
+        }
+        let folder = state.folder(path)?;
+        folder.stable = folder.live.clone();
+        folder.pending.clear();
+        Ok(())
+    }
+
+    fn lock(&self, _: &str) -> io::Result<Option<Box<dyn Any + Send + Sync>>> {
+        self.state().alive()?;
+        Ok(Some(Box::new(())))
+    }
+}
+
+impl Clock for SimDisk {
+    fn now_ms(&self) -> u64 {
+        let mut state = self.state();
+        state.now += 1;
+        state.now
+    }
+}

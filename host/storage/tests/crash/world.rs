@@ -1,0 +1,471 @@
+//! A host in small: objects, their outputs, and what the outside has seen of them.
+//!
+//! It drives the shipping code over a `SimDisk` and keeps, per object, every committed
+//! version. After a crash it checks I1 and I6 (nothing seen is lost, nothing half or
+//! extra is there) and I7 (what survived is a prefix of the log), and SQLite's own
+//! integrity check.
+
+use std::collections::BTreeMap;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::task::{Context, Wake, Waker};
+
+use dormouse_storage::{
+    Database, Env, Error, Fault, Faults, ObjectKey, Options, Storage, Ticket, Value,
+};
+
+use crate::disk::{Crash, Rng, SimDisk};
+
+/// Rows of the object's table; `None` without a table.
+type Content = Option<BTreeMap<i64, Vec<u8>>>;
+
+#[derive(Debug, Clone)]
+struct Version {
+    /// Where in the log it became true.
+    position: u64,
+    content: Content,
+}
+
+/// Something that waits to be told. Its gate wakes it, and it leaves at that very moment.
+struct Output {
+    object: usize,
+    version: usize,
+    bell: Arc<Bell>,
+    _waiting: Ticket,
+}
+
+struct Bell {
+    gate: Ticket,
+    disk: SimDisk,
+    left: AtomicBool,
+}
+
+impl Bell {
+    /// Nothing leaves a machine that is off.
+    fn look(&self) {
+        if self.gate.is_open() && !self.disk.has_ended() {
+            self.left.store(true, Ordering::Relaxed);
+        }
+    }
+}
+
+impl Wake for Bell {
+    fn wake(self: Arc<Self>) {
+        self.look();
+    }
+}
+
+pub struct World {
+    pub disk: SimDisk,
+    pub rng: Rng,
+    fault: Option<Fault>,
+    options: Options,
+    storage: Option<Storage>,
+    awake: Vec<Option<Database>>,
+    history: Vec<Vec<Version>>,
+    /// The newest version of each object that the outside knows.
+    pub seen: Vec<usize>,
+    outputs: Vec<Output>,
+    stamp: u8,
+    /// All commits alike in size, which is what an old record behind a torn tail needs.
+    pub uniform: bool,
+}
+
+/// What the suite is looking for.
+#[derive(Debug)]
+pub struct Violation(pub String);
+
+type Check = Result<(), Violation>;
+
+pub const OBJECTS: usize = 3;
+
+fn key(object: usize) -> ObjectKey {
+    let name = (object != 1).then(|| format!("object {object}"));
+    ObjectKey {
+        namespace: "crash".into(),
+        id: [object as u8; 32],
+        name,
+    }
+}
+
+impl World {
+    pub fn new(seed: u64, fault: Option<Fault>) -> World {
+        let mut rng = Rng(seed);
+        let segment_bytes = [8, 16, 64][rng.below(3) as usize] << 10;
+        let options = Options {
+            segment_bytes,
+            cache_bytes: 16 << 10,
+            open_files: 2,
+            ..Options::new("simulated")
+        };
+        World {
+            disk: SimDisk::new(seed ^ 0xd15c),
+            rng,
+            fault,
+            options,
+            storage: None,
+            awake: (0..OBJECTS).map(|_| None).collect(),
+            history: vec![
+                vec![Version {
+                    position: 0,
+                    content: None
+                }];
+                OBJECTS
+            ],
+            seen: vec![0; OBJECTS],
+            outputs: Vec::new(),
+            stamp: 0,
+            uniform: false,
+        }
+    }
+
+    /// A world of its own in the same state, asleep.
+    pub fn fork(&self) -> World {
+        World {
+            disk: self.disk.fork(),
+            rng: self.rng.clone(),
+            fault: self.fault,
+            options: self.options.clone(),
+            storage: None,
+            awake: (0..OBJECTS).map(|_| None).collect(),
+            history: self.history.clone(),
+            seen: self.seen.clone(),
+            outputs: Vec::new(),
+            stamp: self.stamp,
+            uniform: self.uniform,
+        }
+    }
+
+    pub fn start(&mut self) -> Result<(), Error> {
+        let env = Env {
+            disk: Arc::new(self.disk.clone()),
+            clock: Arc::new(self.disk.clone()),
+            threads: false,
+            faults: self.fault.map_or(Faults::default(), Faults::only),
+        };
+        self.storage = Some(Storage::open_in(self.options.clone(), env)?);
+        Ok(())
+    }
+
+    pub fn storage(&self) -> &Storage {
+        self.storage.as_ref().unwrap()
+    }
+
+    /// The process is gone; the disk is as `how` leaves it.
+    pub fn crash(&mut self, how: Crash) {
+        self.deliver();
+        self.outputs.clear();
+        self.awake
+            .iter_mut()
+            .for_each(|database| drop(database.take()));
+        self.storage = None;
+        self.disk.crash(how);
+    }
+
+    /// A step of work. An error means that the process has to end.
+    pub fn step(&mut self) -> Result<(), Error> {
+        let object = self.rng.below(OBJECTS as u64) as usize;
+        if self.uniform {
+            return self.uniform_step();
+        }
+        match self.rng.below(100) {
+            0..50 => self.write(object)?,
+            50..60 => self.tell(object, object),
+            60..65 => {
+                let other = (object + 1) % OBJECTS;
+                self.tell(other, object);
+            }
+            65..82 => drop(self.storage().commit()?),
+            82..90 => self.checkpoint()?,
+            90..97 => drop(self.awake[object].take()),
+            _ => self.delete(object)?,
+        }
+        self.deliver();
+        Ok(())
+    }
+
+    fn checkpoint(&mut self) -> Result<(), Error> {
+        match self.storage().checkpoint() {
+            // A file could not be written or synced: nothing is lost, it is tried again.
+            Err(Error::Io { .. }) if !self.disk.has_ended() => Ok(()),
+            result => result,
+        }
+    }
+
+    fn database(&mut self, object: usize) -> &mut Database {
+        let storage = self.storage.as_ref().unwrap();
+        self.awake[object].get_or_insert_with(|| storage.database(key(object)))
+    }
+
+    pub fn write(&mut self, object: usize) -> Result<(), Error> {
+        let mut rng = self.rng.clone();
+        self.stamp = self.stamp.wrapping_add(1);
+        let stamp = self.stamp;
+        let mut content = self.history[object]
+            .last()
+            .unwrap()
+            .content
+            .clone()
+            .unwrap_or_default();
+        let db = self.database(object);
+        db.exec(
+            "CREATE TABLE IF NOT EXISTS t (k INTEGER PRIMARY KEY, v BLOB)",
+            &[],
+        )?;
+        db.exec("CREATE INDEX IF NOT EXISTS i ON t (v)", &[])?;
+        let rows = if rng.percent(10) {
+            60
+        } else {
+            1 + rng.below(5)
+        };
+        for _ in 0..rows {
+            let (k, length) = (rng.below(80) as i64, 1 + rng.below(900) as usize);
+            let undo = rng.percent(8).then(|| db.open_savepoint()).transpose()?;
+            if rng.percent(15) {
+                db.exec("DELETE FROM t WHERE k = ?", &[Value::Integer(k)])?;
+                if undo.is_none() {
+                    content.remove(&k);
+                }
+            } else {
+                let mut value = vec![stamp; length];
+                value[length / 2] = rng.next() as u8;
+                db.exec(
+                    "INSERT OR REPLACE INTO t VALUES (?, ?)",
+                    &[Value::Integer(k), Value::Blob(value.clone())],
+                )?;
+                if undo.is_none() {
+                    content.insert(k, value);
+                }
+            }
+            undo.map_or(Ok(()), |undo| db.rollback_savepoint(undo))?;
+        }
+        // Makes every version different from all others.
+        let mark = vec![stamp, (rng.next() & 0xff) as u8, rows as u8];
+        db.exec(
+            "INSERT OR REPLACE INTO t VALUES (-1, ?)",
+            &[Value::Blob(mark.clone())],
+        )?;
+        content.insert(-1, mark);
+        if rng.percent(10) {
+            db.abandon_turn();
+        } else {
+            db.end_turn()?;
+            let position = db.gate().position().off;
+            self.committed(object, position, Some(content));
+        }
+        self.rng = rng;
+        Ok(())
+    }
+
+    fn uniform_step(&mut self) -> Result<(), Error> {
+        if self.rng.percent(40) {
+            self.storage().commit()?;
+        } else {
+            let value: Vec<u8> = (0..2000).map(|_| self.rng.next() as u8).collect();
+            let db = self.database(0);
+            db.exec(
+                "CREATE TABLE IF NOT EXISTS t (k INTEGER PRIMARY KEY, v BLOB)",
+                &[],
+            )?;
+            db.exec(
+                "INSERT OR REPLACE INTO t VALUES (1, ?)",
+                &[Value::Blob(value.clone())],
+            )?;
+            db.end_turn()?;
+            let position = db.gate().position().off;
+            self.committed(0, position, Some(BTreeMap::from([(1, value)])));
+        }
+        self.deliver();
+        Ok(())
+    }
+
+    fn delete(&mut self, object: usize) -> Result<(), Error> {
+        if self.history[object].last().unwrap().content.is_none() {
+            return Ok(());
+        }
+        let db = self.database(object);
+        db.delete_all()?;
+        let position = db.gate().position().off;
+        self.committed(object, position, None);
+        Ok(())
+    }
+
+    fn committed(&mut self, object: usize, position: u64, content: Content) {
+        self.history[object].push(Version { position, content });
+        // Every commit is answered to whoever asked for it.
+        let (version, gate) = (self.history[object].len() - 1, self.database(object).gate());
+        self.put_out(object, version, gate);
+    }
+
+    /// `speaker` says what it knows of `subject`: of itself, or from a message.
+    fn tell(&mut self, speaker: usize, subject: usize) {
+        let version = self.history[subject].len() - 1;
+        let read = self
+            .database(subject)
+            .exec("SELECT count(*) FROM sqlite_master", &[]);
+        let cause = self.database(subject).gate();
+        if read.is_err() {
+            return;
+        }
+        let speaker = self.database(speaker);
+        speaker.observe(&cause);
+        let gate = speaker.gate();
+        self.put_out(subject, version, gate);
+    }
+
+    fn put_out(&mut self, object: usize, version: usize, gate: Ticket) {
+        let bell = Arc::new(Bell {
+            gate: gate.clone(),
+            disk: self.disk.clone(),
+            left: AtomicBool::new(false),
+        });
+        let (mut waiting, waker) = (gate, Waker::from(Arc::clone(&bell)));
+        if Pin::new(&mut waiting)
+            .poll(&mut Context::from_waker(&waker))
+            .is_ready()
+        {
+            bell.look();
+        }
+        self.outputs.push(Output {
+            object,
+            version,
+            bell,
+            _waiting: waiting,
+        });
+    }
+
+    /// What has left is known outside.
+    fn deliver(&mut self) {
+        let seen = &mut self.seen;
+        self.outputs.retain(|output| {
+            let left = output.bell.left.load(Ordering::Relaxed);
+            if left {
+                seen[output.object] = seen[output.object].max(output.version);
+            }
+            !left
+        });
+    }
+
+    /// Compares what recovery has left with what it may leave, and takes it as the new truth:
+    /// there must be one place in the log where every object was as it is now.
+    pub fn check(&mut self) -> Check {
+        let mut now = Vec::new();
+        for object in 0..OBJECTS {
+            now.push(
+                self.content(object)
+                    .map_err(|error| Violation(format!("object {object}: {error}")))?,
+            );
+        }
+        let mut cuts: Vec<u64> = self
+            .history
+            .iter()
+            .flatten()
+            .map(|version| version.position)
+            .collect();
+        cuts.sort_unstable();
+        let fits = |cut: &u64| {
+            (0..OBJECTS)
+                .all(|object| self.history[object][self.at(object, *cut)].content == now[object])
+        };
+        let Some(cut) = cuts.into_iter().rev().find(fits) else {
+            return Err(Violation(self.describe(&now)));
+        };
+        for object in 0..OBJECTS {
+            let version = self.at(object, cut);
+            if version < self.seen[object] {
+                let seen = self.seen[object];
+                return Err(Violation(format!(
+                    "object {object}: version {version} survived, {seen} was seen"
+                )));
+            }
+            self.history[object].truncate(version + 1);
+        }
+        Ok(())
+    }
+
+    /// As `check`, when files were damaged behind storage's back: an object may refuse to be
+    /// read, but what can be read must be true. How many refused.
+    pub fn check_readable(&mut self) -> Result<usize, Violation> {
+        let now: Vec<Option<Content>> = (0..OBJECTS)
+            .map(|object| self.content(object).ok())
+            .collect();
+        let mut cuts: Vec<u64> = self
+            .history
+            .iter()
+            .flatten()
+            .map(|version| version.position)
+            .collect();
+        cuts.sort_unstable();
+        let fits = |cut: &u64| {
+            now.iter().enumerate().all(|(object, now)| {
+                let version = self.at(object, *cut);
+                let same = |now: &Content| {
+                    self.history[object][version].content == *now && version >= self.seen[object]
+                };
+                now.as_ref().is_none_or(same)
+            })
+        };
+        match cuts.into_iter().rev().any(|cut| fits(&cut)) {
+            true => Ok(now.iter().filter(|now| now.is_none()).count()),
+            false => Err(Violation(
+                "what can be read was never true at one time, or is too old".into(),
+            )),
+        }
+    }
+
+    /// The version an object had when the log was cut there.
+    fn at(&self, object: usize, cut: u64) -> usize {
+        self.history[object]
+            .iter()
+            .rposition(|version| version.position <= cut)
+            .unwrap_or(0)
+    }
+
+    fn describe(&self, now: &[Content]) -> String {
+        let name = |object: usize| {
+            let like: Vec<u64> = self.history[object]
+                .iter()
+                .filter(|version| version.content == now[object])
+                .map(|version| version.position)
+                .collect();
+            let last = self.history[object].last().map(|version| version.position);
+            format!("object {object} is as at {like:?} of {last:?}")
+        };
+        let all: Vec<String> = (0..OBJECTS).map(name).collect();
+        format!("no single cut of the log: {}", all.join(", "))
+    }
+
+    fn content(&mut self, object: usize) -> Result<Content, Error> {
+        let db = self.database(object);
+        let checked = db.exec("PRAGMA integrity_check", &[])?;
+        if checked.rows != [[Value::from("ok")]] {
+            return Err(Error::Denied {
+                message: format!("integrity_check says {:?}", checked.rows),
+            });
+        }
+        let tables = db.exec("SELECT count(*) FROM sqlite_master WHERE name = 't'", &[])?;
+        if tables.rows == [[Value::Integer(0)]] {
+            return Ok(None);
+        }
+        let rows = db.exec("SELECT k, v FROM t", &[])?.rows;
+        Ok(Some(rows.into_iter().map(pair).collect()))
+    }
+
+    /// Makes all versions so far known to the outside.
+    pub fn settle(&mut self) -> Result<(), Error> {
+        while self.storage().commit()? {}
+        self.deliver();
+        for object in 0..OBJECTS {
+            self.seen[object] = self.history[object].len() - 1;
+        }
+        Ok(())
+    }
+}
+
+fn pair(mut row: Vec<Value>) -> (i64, Vec<u8>) {
+    match (row.remove(0), row.remove(0)) {
+        (Value::Integer(key), Value::Blob(value)) => (key, value),
+        other => panic!("no other types were written: {other:?}"),
+    }
+}
