@@ -296,7 +296,10 @@ mod tests {
         let at = |nanos| AlarmTime::from(UNIX_EPOCH + Duration::from_nanos(nanos)).unix_ms;
         assert_eq!([at(1_000_000), at(1_000_001), at(1_999_999)], [1, 2, 2]);
         assert_eq!(AlarmTime::from(5_i64).unix_ms, 5);
-        assert_eq!(AlarmTime::from(UNIX_EPOCH - Duration::from_secs(1)).unix_ms, -1_000);
+        assert_eq!(
+            AlarmTime::from(UNIX_EPOCH - Duration::from_secs(1)).unix_ms,
+            -1_000
+        );
     }
 
     #[test]

@@ -5,8 +5,8 @@ use std::fmt;
 use std::future::Future;
 use std::rc::Rc;
 
-use crate::bindings::dormouse::object::types as wit;
 use crate::alarm::{Alarm, AlarmInfo};
+use crate::bindings::dormouse::object::types as wit;
 use crate::http::{BodyError, Request, Response};
 use crate::sql::Sql;
 use crate::websocket::{self, Message, SocketError, WebSocket};

@@ -142,7 +142,10 @@ impl Alarms {
     /// Whatever held alarms back may be over, such as code without their class.
     pub fn retry_now(&self) {
         let mut index = self.lock();
-        let held = index.entries.iter().filter(|(_, entry)| entry.hold_ms.is_some());
+        let held = index
+            .entries
+            .iter()
+            .filter(|(_, entry)| entry.hold_ms.is_some());
         let held: Vec<_> = held.map(|(address, _)| address.clone()).collect();
         for address in held {
             index.change(&address, |_, entry| {
@@ -243,7 +246,9 @@ impl Index {
         }
         let Some(at) = after else { return false };
         self.queue.insert(key(at));
-        self.queue.first().is_some_and(|(_, first)| first == address)
+        self.queue
+            .first()
+            .is_some_and(|(_, first)| first == address)
     }
 }
 
@@ -418,7 +423,10 @@ mod tests {
             fire.receipt().failed(false, now);
             let plain = 2_000 << fault.min(9);
             let held = waits_until(&alarms) - now;
-            assert!((plain..=plain + plain / 4).contains(&held), "{fault}: {held}");
+            assert!(
+                (plain..=plain + plain / 4).contains(&held),
+                "{fault}: {held}"
+            );
             now += held;
         }
         alarms.retry_now();

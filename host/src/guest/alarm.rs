@@ -84,7 +84,12 @@ impl Run {
         let address = self.note.address();
         let (class, object) = (&*address.class, tracing::field::display(address.id));
         let alarm = &*self.alarm.name;
-        tracing::error!(class, object, alarm, "the alarm is a dead letter now: {error}");
+        tracing::error!(
+            class,
+            object,
+            alarm,
+            "the alarm is a dead letter now: {error}"
+        );
     }
 }
 
@@ -128,7 +133,10 @@ pub(super) fn start<'a>(
     Ok(Box::pin(async move {
         let result = handler.finish_call_concurrent(accessor, started).await;
         accessor.with(|mut access| access.get().answered(task));
-        (call, result.map(|(result,)| result.map(|()| Returned::Done)))
+        (
+            call,
+            result.map(|(result,)| result.map(|()| Returned::Done)),
+        )
     }))
 }
 

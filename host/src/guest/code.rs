@@ -11,8 +11,8 @@ use dormouse_storage::Database;
 use sha2::{Digest, Sha256};
 use wasmtime::component::{Component, InstancePre};
 
-use super::bindings::exports::dormouse::object::object as exports;
 use super::bindings::alarm::exports::dormouse::object::alarm_handler::GuestIndices as AlarmIndices;
+use super::bindings::exports::dormouse::object::object as exports;
 use super::bindings::websocket::exports::dormouse::object::websocket_handler::GuestIndices as SocketIndices;
 use super::cache::Cache;
 use super::context::{Context, Identity};
@@ -156,7 +156,10 @@ impl Code {
         clock: &Clock,
         hub: Arc<Hub>,
     ) -> Result<Instance, WakeError> {
-        let class = self.classes.iter().find(|class| class.name == identity.class);
+        let class = self
+            .classes
+            .iter()
+            .find(|class| class.name == identity.class);
         let handles_alarms = class.is_some_and(|class| class.alarm);
         let clock = clock.clone();
         let mut context = Context::new(identity, Some(database), vars, limits, clock, hub);

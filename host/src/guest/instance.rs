@@ -19,9 +19,9 @@ use tokio::sync::mpsc;
 use wasmtime::component::Accessor;
 use wasmtime::{AsContextMut, Store, Trap, UpdateDeadline};
 
-use super::bindings::dormouse::object::types;
 use super::alarm;
 use super::bindings::alarm::exports::dormouse::object::alarm_handler::Guest as AlarmGuest;
+use super::bindings::dormouse::object::types;
 use super::bindings::exports::dormouse::object::object::Guest;
 use super::bindings::websocket::exports::dormouse::object::websocket_handler::Guest as SocketGuest;
 use super::body;

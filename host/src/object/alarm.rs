@@ -111,7 +111,11 @@ pub(super) fn after(
     if let Err(error) = write_down(&mut database, ended, runs, note, now_ms) {
         let Address { class, id } = note.address();
         let (class, object) = (&**class, tracing::field::display(id));
-        tracing::error!(class, object, "a failed alarm cannot be written down: {error}");
+        tracing::error!(
+            class,
+            object,
+            "a failed alarm cannot be written down: {error}"
+        );
         note.postpone(now_ms);
     }
 }

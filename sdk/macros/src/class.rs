@@ -196,9 +196,15 @@ mod tests {
 
     #[test]
     fn handlers_in_the_block_are_told_to_the_host() {
-        let with = message("", "impl DurableObject for A { async fn alarm(&self, i: I) -> R {} }");
+        let with = message(
+            "",
+            "impl DurableObject for A { async fn alarm(&self, i: I) -> R {} }",
+        );
         assert!(with.contains("(\"A\") . with_alarm ()"), "{with}");
-        let without = message("", "impl DurableObject for A { async fn fetch(&self) -> R {} }");
+        let without = message(
+            "",
+            "impl DurableObject for A { async fn fetch(&self) -> R {} }",
+        );
         assert!(!without.contains("with_"), "{without}");
     }
 

@@ -46,7 +46,13 @@ impl Host for Context {
             may?;
             let next_ms = cron::next_ms(&expression, &zone, now_ms)
                 .map_err(|error| Error::InvalidSchedule(error.to_string()))?;
-            set(database, name, next_ms, policy, Some(Cron { expression, zone }))?;
+            set(
+                database,
+                name,
+                next_ms,
+                policy,
+                Some(Cron { expression, zone }),
+            )?;
             Ok(database.alarm(name)?.unwrap_or(next_ms))
         })
     }
