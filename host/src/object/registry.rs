@@ -10,8 +10,8 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock};
 use std::time::Duration;
 
-use dormouse_storage::Storage;
-use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc};
+use dormouse_storage::{Dead, Storage};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc, watch};
 
 use super::caller::Caller;
 use super::live::Live;
@@ -65,6 +65,8 @@ pub(super) struct Inner {
     /// One permit for each instance that the pool can hold.
     room: Arc<Semaphore>,
     closing: AtomicBool,
+    /// Set once: nothing can be made durable any more.
+    pub(super) dead: watch::Sender<Option<Dead>>,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
@@ -112,6 +114,7 @@ impl Registry {
             shards: (0..SHARDS).map(|_| Mutex::default()).collect(),
             room: Arc::new(Semaphore::new(live_objects)),
             closing: AtomicBool::new(false),
+            dead: watch::Sender::new(None),
         }))
     }
 
@@ -143,6 +146,14 @@ impl Registry {
             };
             Caller::of(event).0.answer(&who, Err(fault));
         }
+    }
+
+    /// Ends when the commit log is dead: the host must stop and recover.
+    pub async fn died(&self) -> Dead {
+        let mut dead = self.0.dead.subscribe();
+        let found = dead.wait_for(Option::is_some).await;
+        let found = found.expect("the registry holds the sender").clone();
+        found.expect("it was waited for")
     }
 
     pub(super) fn clock(&self) -> &Clock {
