@@ -30,8 +30,10 @@ pub(super) async fn run(args: args::Dev) -> anyhow::Result<()> {
             () = stop.asked() => break,
             refreshed = session.refresh() => refreshed?,
         }
+        let failed = session.failed();
         tokio::select! {
             () = stop.asked() => break,
+            error = failed => return Err(error),
             () = session.changed() => {}
         }
     }
@@ -92,6 +94,17 @@ impl Session {
                 terminal::status("Changed", format_args!("{first} and {} more", count - 1))
             }
             (None, _) => {}
+        }
+    }
+
+    /// Ends when the host cannot go on; never without a host.
+    fn failed(&self) -> impl Future<Output = anyhow::Error> + use<> {
+        let failed = self.running.as_ref().map(|running| running.host.failed());
+        async move {
+            match failed {
+                Some(failed) => failed.await,
+                None => std::future::pending().await,
+            }
         }
     }
 

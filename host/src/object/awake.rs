@@ -8,18 +8,18 @@ use std::future::Future;
 use std::pin::Pin;
 use std::task::{Context, Poll};
 
-use dormouse_storage::Ticket;
-use tokio::sync::{mpsc, oneshot};
+use dormouse_storage::{Dead, Ticket};
+use tokio::sync::mpsc;
+
+use super::caller::Caller;
 
 use super::registry::Options;
 use super::signal::{CLOSE, EVICT, REPLACE, Signal};
 use crate::clock::{Clock, Moment, Sleep};
-use crate::event::{Event, Fault, Reply, Reset};
-use crate::guest::{Call, CallId, Effect, Exit, Life, Load, Next};
+use crate::event::{Event, Fault, Reset};
+use crate::guest::{Call, CallId, Effect, Exit, Identity, Life, Load, Next};
 use crate::outbox::Outbox;
 use crate::socket::Hub;
-
-type Caller = oneshot::Sender<Result<Reply, Fault>>;
 
 pub(super) struct Awake<'a> {
     mailbox: &'a mut mpsc::Receiver<Event>,
@@ -31,12 +31,14 @@ pub(super) struct Awake<'a> {
     first: Option<Event>,
     next_call: CallId,
     callers: Vec<(CallId, Caller)>,
+    who: &'a Identity,
     outbox: Outbox<Effect>,
     idle_since: Option<Moment>,
     idle_timer: Option<Sleep>,
     leaving: Option<Leaving>,
     /// Why the instance ends although calls are in flight.
     cause: Option<Reset>,
+    dead: Option<Dead>,
 }
 
 /// The instance takes no more events and ends when those that run are done.
@@ -52,6 +54,7 @@ impl<'a> Awake<'a> {
         hub: &'a Hub,
         clock: Clock,
         options: &'a Options,
+        who: &'a Identity,
         first: Event,
     ) -> Self {
         Self {
@@ -63,21 +66,27 @@ impl<'a> Awake<'a> {
             first: Some(first),
             next_call: 0,
             callers: Vec::new(),
+            who,
             outbox: Outbox::default(),
             idle_since: None,
             idle_timer: None,
             leaving: None,
             cause: None,
+            dead: None,
         }
     }
 
     /// Lets out what is committed, then tells the rest why they get no reply.
-    pub(super) async fn finish(mut self, exit: Exit) {
+    /// Gives back that the commit log is dead, which ends the whole host.
+    pub(super) async fn finish(mut self, exit: Exit) -> Option<Dead> {
         self.signal.set_idle_since(None);
         while let Some(opened) = self.outbox.next().await {
             match opened {
                 Ok(effects) => self.send(effects),
-                Err(dead) => self.cause = Some(Reset::Storage(dead.to_string().into())),
+                Err(dead) => {
+                    self.cause = Some(Reset::Storage(dead.to_string().into()));
+                    self.dead = Some(dead);
+                }
             }
         }
         let fault = match exit {
@@ -85,12 +94,15 @@ impl<'a> Awake<'a> {
             Exit::ConstructFailed(message) => Some(Fault::Guest(message.into())),
             Exit::Reset(reset) => Some(Fault::Reset(reset)),
         };
-        let Some(fault) = fault else { return };
-        let first = self.first.take().map(|event| event.reply);
+        let Some(fault) = fault else {
+            return self.dead;
+        };
+        let first = self.first.take().map(|event| Caller::of(event).0);
         let running = self.callers.drain(..).map(|(_, caller)| caller);
         for caller in first.into_iter().chain(running) {
-            answer(caller, Err(fault.clone()));
+            caller.answer(self.who, Err(fault.clone()));
         }
+        self.dead
     }
 
     fn send(&mut self, effects: Vec<Effect>) {
@@ -102,10 +114,8 @@ impl<'a> Awake<'a> {
                     let at = self.callers.iter().position(|(id, _)| *id == call);
                     let at = at.expect("a call is answered once");
                     let (_, caller) = self.callers.swap_remove(at);
-                    answer(
-                        caller,
-                        result.map_err(|message| Fault::Guest(message.into())),
-                    );
+                    let result = result.map_err(|message| Fault::Guest(message.into()));
+                    caller.answer(self.who, result);
                 }
             }
         }
@@ -113,7 +123,11 @@ impl<'a> Awake<'a> {
 
     fn poll_outbox(&mut self, cx: &mut Context<'_>) -> Result<(), Reset> {
         while let Poll::Ready(Some(opened)) = self.outbox.poll_open(cx) {
-            let effects = opened.map_err(|dead| Reset::Storage(dead.to_string().into()))?;
+            let effects = opened.map_err(|dead| {
+                let reset = Reset::Storage(dead.to_string().into());
+                self.dead = Some(dead);
+                reset
+            })?;
             self.send(effects);
         }
         Ok(())
@@ -136,12 +150,13 @@ impl<'a> Awake<'a> {
     fn start(&mut self, event: Event) -> Next {
         let id = self.next_call;
         self.next_call += 1;
-        self.callers.push((id, event.reply));
+        let (caller, request_id, kind) = Caller::of(event);
+        self.callers.push((id, caller));
         self.set_idle_since(None);
         Next::Start(Call {
             id,
-            request_id: event.request_id,
-            kind: event.kind,
+            request_id,
+            kind,
         })
     }
 
@@ -227,9 +242,4 @@ impl Life for Awake<'_> {
         self.set_idle_since(None);
         self.poll_leaving(cx)
     }
-}
-
-pub(super) fn answer(caller: Caller, result: Result<Reply, Fault>) {
-    // A caller that is gone needs no answer.
-    let _ = caller.send(result);
 }

@@ -6,9 +6,10 @@
 use std::sync::Arc;
 
 use dormouse_storage::ObjectKey;
-use tokio::sync::mpsc;
+use tokio::sync::{OwnedSemaphorePermit, mpsc};
 
-use super::awake::{Awake, answer};
+use super::awake::Awake;
+use super::caller::Caller;
 use super::registry::{Inner, Key, Served};
 use super::signal::{EVICT, REPLACE, Signal};
 use crate::event::{Event, Fault};
@@ -19,7 +20,7 @@ use crate::socket::Hub;
 pub(super) struct Live {
     registry: Arc<Inner>,
     key: Key,
-    object: ObjectName,
+    who: Identity,
     mailbox: mpsc::Receiver<Event>,
     signal: Arc<Signal>,
     hub: Arc<Hub>,
@@ -34,10 +35,14 @@ impl Live {
         signal: Arc<Signal>,
         hub: Arc<Hub>,
     ) -> Self {
+        let who = Identity {
+            class: key.class.clone(),
+            object,
+        };
         Self {
             registry,
             key,
-            object,
+            who,
             mailbox,
             signal,
             hub,
@@ -57,49 +62,49 @@ impl Live {
     async fn live_once(&mut self, event: Event) {
         self.signal.lower(REPLACE | EVICT);
         let served = self.registry.served();
-        if !served.namespaces.contains_key(&self.key.class) {
-            let gone = "its class is no longer served by the deployed code";
-            return answer(event.reply, Err(Fault::Guest(gone.into())));
-        }
-        let room = match self.registry.room().await {
-            Ok(room) => room,
-            Err(fault) => return answer(event.reply, Err(fault)),
+        let (mut instance, room) = match self.wake(&served).await {
+            Ok(awoken) => awoken,
+            Err(fault) => return Caller::of(event).0.answer(&self.who, Err(fault)),
         };
-        let mut instance = match self.wake(&served).await {
-            Ok(instance) => instance,
-            Err(fault) => return answer(event.reply, Err(fault)),
-        };
-        let clock = self.registry.clock.clone();
-        let options = &served.options;
-        let (mailbox, hub) = (&mut self.mailbox, &*self.hub);
-        let mut awake = Awake::new(mailbox, &self.signal, hub, clock, options, event);
+        let mut awake = Awake::new(
+            &mut self.mailbox,
+            &self.signal,
+            &self.hub,
+            self.registry.clock.clone(),
+            &served.options,
+            &self.who,
+            event,
+        );
         let exit = instance.run(&mut awake).await;
-        awake.finish(exit).await;
+        if let Some(dead) = awake.finish(exit).await {
+            self.registry.dead.send_replace(Some(dead));
+        }
         drop(instance);
         drop(room);
     }
 
-    async fn wake(&self, served: &Served) -> Result<Instance, Fault> {
+    /// An instance and the room it takes. Nothing of the guest has run yet.
+    async fn wake(&self, served: &Served) -> Result<(Instance, OwnedSemaphorePermit), Fault> {
+        if !served.namespaces.contains_key(&self.key.class) {
+            let gone = "its class is no longer served by the deployed code";
+            return Err(Fault::Guest(gone.into()));
+        }
+        let room = self.registry.room().await?;
         let database = self.registry.storage.database(ObjectKey {
             namespace: self.key.class.to_string(),
             id: *self.key.id.bytes(),
-            name: self.object.name.as_deref().map(str::to_owned),
+            name: self.who.object.name.as_deref().map(str::to_owned),
         });
-        let identity = Identity {
-            class: self.key.class.clone(),
-            object: self.object.clone(),
-        };
         let options = &served.options;
         let clock = &self.registry.clock;
         let (vars, limits, hub) = (&options.vars, &options.limits, self.hub.clone());
         let instance = served
             .code
-            .instantiate(identity, database, vars, limits, clock, hub)
+            .instantiate(self.who.clone(), database, vars, limits, clock, hub)
             .await;
-        instance.map_err(|error| {
-            let (class, object) = (&*self.key.class, tracing::field::display(&self.object));
-            tracing::error!(class, object, "no instance could be made: {error}");
-            Fault::Exhausted("no instance could be made".into())
-        })
+        let instance = instance.map_err(|error| {
+            Fault::Exhausted(format!("no instance could be made: {error}").into())
+        })?;
+        Ok((instance, room))
     }
 }

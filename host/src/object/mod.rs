@@ -6,6 +6,7 @@
 //! no SQL.
 
 mod awake;
+mod caller;
 mod live;
 mod mail;
 mod registry;

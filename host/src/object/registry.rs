@@ -10,14 +10,15 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock};
 use std::time::Duration;
 
-use dormouse_storage::Storage;
-use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc};
+use dormouse_storage::{Dead, Storage};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc, watch};
 
+use super::caller::Caller;
 use super::live::Live;
 use super::signal::{CLOSE, EVICT, REPLACE, Signal};
 use crate::clock::Clock;
 use crate::event::{Event, Fault};
-use crate::guest::{Code, Limits};
+use crate::guest::{Code, Identity, Limits};
 use crate::id::{Namespace, ObjectId, ObjectName};
 use crate::socket::Hub;
 
@@ -64,6 +65,8 @@ pub(super) struct Inner {
     /// One permit for each instance that the pool can hold.
     room: Arc<Semaphore>,
     closing: AtomicBool,
+    /// Set once: nothing can be made durable any more.
+    pub(super) dead: watch::Sender<Option<Dead>>,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
@@ -111,6 +114,7 @@ impl Registry {
             shards: (0..SHARDS).map(|_| Mutex::default()).collect(),
             room: Arc::new(Semaphore::new(live_objects)),
             closing: AtomicBool::new(false),
+            dead: watch::Sender::new(None),
         }))
     }
 
@@ -135,10 +139,21 @@ impl Registry {
     /// Puts an event into the object's mailbox; never waits. Whatever happens to
     /// it, its reply channel is answered or closed.
     pub fn deliver(&self, namespace: &Namespace, object: ObjectName, event: Event) {
-        if let Err((event, fault)) = self.0.try_deliver(namespace, object, event) {
-            // A caller that is gone needs no answer.
-            let _ = event.reply.send(Err(fault));
+        if let Err((event, fault)) = self.0.try_deliver(namespace, &object, event) {
+            let who = Identity {
+                class: namespace.class.clone(),
+                object,
+            };
+            Caller::of(event).0.answer(&who, Err(fault));
         }
+    }
+
+    /// Ends when the commit log is dead: the host must stop and recover.
+    pub async fn died(&self) -> Dead {
+        let mut dead = self.0.dead.subscribe();
+        let found = dead.wait_for(Option::is_some).await;
+        let found = found.expect("the registry holds the sender").clone();
+        found.expect("it was waited for")
     }
 
     pub(super) fn clock(&self) -> &Clock {
@@ -188,7 +203,7 @@ impl Inner {
     fn try_deliver(
         self: &Arc<Self>,
         namespace: &Namespace,
-        object: ObjectName,
+        object: &ObjectName,
         event: Event,
     ) -> Result<(), (Event, Fault)> {
         if self.closing.load(Ordering::Acquire) {
@@ -207,7 +222,7 @@ impl Inner {
         let hub = &entry.hub;
         let slot = entry
             .slot
-            .get_or_insert_with(|| self.open_slot(&slot_key, object, hub.clone()));
+            .get_or_insert_with(|| self.open_slot(&slot_key, object.clone(), hub.clone()));
         match slot.mailbox.try_send(event) {
             Ok(()) => Ok(()),
             Err(mpsc::error::TrySendError::Full(event)) => {

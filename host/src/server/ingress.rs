@@ -74,9 +74,6 @@ impl Door {
             () = crossed(overflow) => return Err(Problem::body_too_large(limit)),
             result = answer => result,
         };
-        if let Err(fault) = &result {
-            report(fault, &route, request_id);
-        }
         let response = match (result, wish) {
             (Ok(Reply::Upgrade { headers, socket }), Some(wish)) => {
                 let object = Mail::new(self.registry.clone(), namespace.clone(), object);
@@ -189,21 +186,6 @@ impl Door {
         match parts.uri.query() {
             Some(query) => format!("{}://{authority}{rest}?{query}", self.scheme),
             None => format!("{}://{authority}{rest}", self.scheme),
-        }
-    }
-}
-
-/// A client's flood is no error of ours; a failing object is its author's.
-fn report(fault: &Fault, route: &Route<'_>, request: RequestId) {
-    let (class, object) = (route.class, &*route.name);
-    match fault {
-        // The instance has logged its trap with the stack.
-        Fault::Reset(Reset::Trap(_)) => tracing::debug!(class, object, %request, "{fault}"),
-        Fault::Guest(_) | Fault::Reset(_) => {
-            tracing::error!(class, object, %request, "{fault}");
-        }
-        Fault::Overloaded { .. } | Fault::Exhausted(_) | Fault::ShuttingDown => {
-            tracing::warn!(class, object, %request, "{fault}");
         }
     }
 }

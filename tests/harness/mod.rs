@@ -1,0 +1,15 @@
+//! What every promise needs: guests, hosts, a client, the log.
+
+mod client;
+mod guests;
+mod logs;
+mod process;
+mod wait;
+mod world;
+
+pub(crate) use client::{Answer, Body, Client, Ran, empty, stream, whole};
+pub(crate) use guests::{counter, probe};
+pub(crate) use logs::{Record, logs_of};
+pub(crate) use process::{Process, app_folder};
+pub(crate) use wait::{bounded, eventually};
+pub(crate) use world::{World, app, probe_app};

@@ -1,0 +1,132 @@
+//! A host inside the test, whose clock stands still until the test moves it.
+
+use std::ops::Deref;
+use std::path::Path;
+use std::sync::OnceLock;
+use std::time::Duration;
+
+use dormouse::clock::Clock;
+use dormouse::guest::{Code, Engine, EngineOptions};
+use dormouse::manifest::Manifest;
+use dormouse::{App, Host, Settings};
+use tempfile::TempDir;
+use tokio::sync::OnceCell;
+
+use super::client::Client;
+use super::wait::eventually;
+use super::{guests, logs};
+
+pub(crate) struct World {
+    pub(crate) host: Host,
+    pub(crate) clock: Clock,
+    client: Client,
+    data: TempDir,
+}
+
+/// An app of this component with default settings.
+pub(crate) fn app(name: &str, component: impl AsRef<Path>) -> App {
+    App {
+        manifest: Manifest::named(name),
+        component: component.as_ref().to_owned(),
+    }
+}
+
+pub(crate) fn probe_app() -> App {
+    app("probe", guests::probe())
+}
+
+impl World {
+    pub(crate) async fn probe() -> Self {
+        Self::start(probe_app()).await
+    }
+
+    pub(crate) async fn counter() -> Self {
+        Self::start(app("counter", guests::counter())).await
+    }
+
+    pub(crate) async fn start(app: App) -> Self {
+        let data = tempfile::tempdir().expect("a folder for data");
+        share_compiled_code(data.path()).await;
+        Self::start_on(data, app).await
+    }
+
+    async fn start_on(data: TempDir, app: App) -> Self {
+        logs::capture();
+        let clock = Clock::manual();
+        let settings = Settings {
+            data: data.path().to_owned(),
+            listen: ([127, 0, 0, 1], 0).into(),
+        };
+        let host = Host::start_with(engine().clone(), clock.clone(), settings, app).await;
+        let host = host.expect("the host starts");
+        let client = Client {
+            address: host.address(),
+        };
+        Self {
+            host,
+            clock,
+            client,
+            data,
+        }
+    }
+
+    /// Ends the host and starts another one on the same data.
+    pub(crate) async fn restart(self, app: App) -> Self {
+        let Self { host, data, .. } = self;
+        let ended = host.shutdown(Duration::from_secs(10)).await;
+        ended.expect("the host ends in order");
+        Self::start_on(data, app).await
+    }
+
+    /// Waits until somebody waits for this moment, counted from now.
+    pub(crate) async fn until_due(&self, after: Duration) {
+        let due = self.clock.now() + after;
+        eventually("somebody who waits for the clock", async || {
+            self.clock.deadlines().contains(&due).then_some(())
+        })
+        .await;
+    }
+
+    /// Lets time pass once somebody waits for just the moment when it is over.
+    pub(crate) async fn pass(&self, duration: Duration) {
+        self.until_due(duration).await;
+        self.clock.advance(duration);
+    }
+
+    /// Waits until so many objects have an instance.
+    pub(crate) async fn until_awake(&self, count: usize) {
+        eventually("objects that are awake", async || {
+            (self.host.awake() == count).then_some(())
+        })
+        .await;
+    }
+}
+
+impl Deref for World {
+    type Target = Client;
+
+    fn deref(&self) -> &Client {
+        &self.client
+    }
+}
+
+/// One for all: each reserves much of the address space.
+fn engine() -> &'static Engine {
+    static ENGINE: OnceLock<Engine> = OnceLock::new();
+    ENGINE.get_or_init(|| Engine::new(&EngineOptions::default()).expect("an engine"))
+}
+
+/// Compiles the guests once, not once for each data folder.
+async fn share_compiled_code(data: &Path) {
+    static COMPILED: OnceCell<TempDir> = OnceCell::const_new();
+    let compile = async || {
+        let cache = tempfile::tempdir_in(env!("CARGO_TARGET_TMPDIR")).expect("a folder");
+        for guest in [guests::counter(), guests::probe()] {
+            let code = Code::load(engine(), &guest, Some(cache.path())).await;
+            code.expect("the guests are sound");
+        }
+        cache
+    };
+    let cache = COMPILED.get_or_init(compile).await;
+    std::os::unix::fs::symlink(cache.path(), data.join("cache")).expect("a link");
+}

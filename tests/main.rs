@@ -1,0 +1,15 @@
+//! The promises of the product, each proved at its door: real HTTP, compiled guests.
+//!
+//! One file per promise. `harness` builds the guests once, and starts hosts: a
+//! [`harness::World`] inside the test with a clock that stands still, or a
+//! [`harness::Process`], the real binary. No test sleeps: it moves the clock, or
+//! asks again and again, within a bound, for what it waits for.
+
+mod harness;
+
+mod counter_survives;
+mod limits;
+mod one_instance;
+mod sockets;
+mod traps;
+mod turns;
