@@ -64,12 +64,18 @@ async fn events(world: &World, object: &str, count: usize) -> Vec<String> {
     .await
 }
 
+/// The code of the host's close frame; reads on, which sends the answer to it.
 async fn close_code(socket: &mut Socket) -> u16 {
     loop {
         if let Message::Close(close) = hear(socket).await {
+            end(socket).await;
             return close.expect("it has a code").code.into();
         }
     }
+}
+
+async fn end(socket: &mut Socket) {
+    bounded("the end", async { while let Some(Ok(_)) = socket.next().await {} }).await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -180,7 +186,7 @@ async fn a_close_of_either_side_is_answered_and_told() {
 
     let mut socket = open(&world, "a").await;
     socket.close(None).await.unwrap();
-    while let Some(Ok(_)) = bounded("the end", socket.next()).await {}
+    end(&mut socket).await;
     let told = events(&world, "a", 2).await;
     assert!(told[1].starts_with("closed 1005 \"\" clean=true"), "{told:?}");
 

@@ -143,12 +143,7 @@ async fn load(engine: &Engine, data: &Path, app: &App) -> anyhow::Result<Served>
     let cache = data.join("cache");
     let code = Code::load(engine, &app.component, Some(&cache)).await;
     let code = code.with_context(|| format!("cannot use {}", app.component.display()))?;
-    let manifest = &app.manifest;
-    Ok(Served::new(
-        &manifest.name,
-        Arc::new(code),
-        options(manifest),
-    ))
+    Ok(Served::new(Arc::new(code), options(&app.manifest)))
 }
 
 fn options(manifest: &Manifest) -> Options {

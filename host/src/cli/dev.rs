@@ -195,9 +195,8 @@ impl Running {
         self.host.deploy(built.app).await?;
         let ms = begun.elapsed().as_millis();
         terminal::status("Swapped", format_args!("in {ms} ms; state is kept"));
-        if manifest.serve != self.manifest.serve {
-            let text = "[serve] in dormouse.toml has changed; restart to use it";
-            terminal::warning(text);
+        for key in only_at_start(&self.manifest, &manifest) {
+            terminal::warning(format_args!("{key} has changed; restart to use it"));
         }
         self.manifest = manifest;
         self.digest = built.digest;
@@ -206,6 +205,18 @@ impl Running {
         }
         Ok(())
     }
+}
+
+/// What has changed in dormouse.toml and is read only when the host starts.
+fn only_at_start(before: &Manifest, now: &Manifest) -> Vec<&'static str> {
+    let (old, new) = (&before.limits, &now.limits);
+    let changes = [
+        ("[serve]", before.serve != now.serve),
+        ("`limits.request_body_bytes`", old.request_body_bytes != new.request_body_bytes),
+        ("`limits.database_mib`", old.database_mib != new.database_mib),
+    ];
+    let changed = changes.into_iter().filter(|(_, changed)| *changed);
+    changed.map(|(key, _)| key).collect()
 }
 
 /// Starts on the wanted port, or on one after it if nobody asked for that port.

@@ -113,10 +113,9 @@ struct Record {
 
 impl Record {
     fn source(&self, target: &str) -> String {
-        match (target, self.class.as_str()) {
-            (GUEST, "") => GUEST.to_owned(),
-            (GUEST, class) => format!("{class}/{}", self.object),
-            (target, _) => target.to_owned(),
+        match self.class.as_str() {
+            "" => target.to_owned(),
+            class => format!("{class}/{}", self.object),
         }
     }
 

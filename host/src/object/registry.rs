@@ -90,10 +90,11 @@ struct Slot {
 }
 
 impl Served {
-    /// The classes of `code`, each with a namespace named after it.
+    /// The classes of `code`, each with a namespace named after it. The name of the
+    /// app has no part in ids: renaming it must not lose its objects from sight.
     #[must_use]
-    pub fn new(app: &str, code: Arc<Code>, options: Options) -> Self {
-        let namespace = |class: &Arc<str>| Namespace::new(class, &format!("{app}/{class}"));
+    pub fn new(code: Arc<Code>, options: Options) -> Self {
+        let namespace = |class: &Arc<str>| Namespace::new(class, class);
         let classes = code.classes().iter().map(|class| &class.name);
         let namespaces = classes.map(|name| (name.clone(), namespace(name)));
         Self {
