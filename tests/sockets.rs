@@ -22,7 +22,9 @@ async fn connect(world: &World, path: &str) -> Result<(Socket, Response), Error>
     let url = format!("ws://{}{path}", world.address);
     let mut request = url.into_client_request()?;
     let offered = http::HeaderValue::from_static("first, second");
-    request.headers_mut().insert("sec-websocket-protocol", offered);
+    request
+        .headers_mut()
+        .insert("sec-websocket-protocol", offered);
     bounded("a handshake", client_async(request, world.tcp().await)).await
 }
 
@@ -75,13 +77,18 @@ async fn close_code(socket: &mut Socket) -> u16 {
 }
 
 async fn end(socket: &mut Socket) {
-    bounded("the end", async { while let Some(Ok(_)) = socket.next().await {} }).await;
+    bounded("the end", async {
+        while let Some(Ok(_)) = socket.next().await {}
+    })
+    .await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn text_and_bytes_come_back_as_they_were() {
     let world = World::probe().await;
-    let (mut socket, response) = connect(&world, "/Sockets/a/ws?greet=welcome").await.unwrap();
+    let (mut socket, response) = connect(&world, "/Sockets/a/ws?greet=welcome")
+        .await
+        .unwrap();
     assert_eq!(response.headers()["x-told"], "by the object");
     assert_eq!(response.headers()["sec-websocket-protocol"], "first");
     assert_eq!(hear(&mut socket).await, Message::text("welcome"));
@@ -108,7 +115,9 @@ async fn a_sleeping_object_keeps_its_socket_tags_and_attachment() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn pings_and_auto_responses_wake_nobody() {
     let world = World::probe().await;
-    world.get("/Sockets/a/auto?request=knock&response=who%20is%20there").await;
+    world
+        .get("/Sockets/a/auto?request=knock&response=who%20is%20there")
+        .await;
     let mut socket = open(&world, "a").await;
     asleep(&world).await;
     assert_eq!(ask(&mut socket, "knock").await, "who is there");
@@ -182,13 +191,19 @@ async fn a_close_of_either_side_is_answered_and_told() {
     say(&mut socket, "close 4001 enough").await;
     assert_eq!(close_code(&mut socket).await, 4001);
     let told = events(&world, "a", 1).await;
-    assert!(told[0].starts_with("closed 4001 \"enough\" clean=true"), "{told:?}");
+    assert!(
+        told[0].starts_with("closed 4001 \"enough\" clean=true"),
+        "{told:?}"
+    );
 
     let mut socket = open(&world, "a").await;
     socket.close(None).await.unwrap();
     end(&mut socket).await;
     let told = events(&world, "a", 2).await;
-    assert!(told[1].starts_with("closed 1005 \"\" clean=true"), "{told:?}");
+    assert!(
+        told[1].starts_with("closed 1005 \"\" clean=true"),
+        "{told:?}"
+    );
 
     drop(open(&world, "a").await);
     let told = events(&world, "a", 3).await;
@@ -219,14 +234,24 @@ async fn a_broken_protocol_gets_the_right_close_code() {
     let mut too_large = vec![0x82, 0xff];
     too_large.extend_from_slice(&(33_u64 << 20).to_be_bytes());
     too_large.extend_from_slice(&[0; 4]);
-    let cases = [(unmasked, 1002), (not_utf8, 1007), (reserved, 1002), (too_large, 1009)];
+    let cases = [
+        (unmasked, 1002),
+        (not_utf8, 1007),
+        (reserved, 1002),
+        (too_large, 1009),
+    ];
     for (frame, code) in cases {
         let mut socket = open(&world, "a").await;
         socket.get_mut().write_all(&frame).await.unwrap();
         assert_eq!(close_code(&mut socket).await, code);
     }
     let told = events(&world, "a", 8).await;
-    assert_eq!(told.iter().filter(|event| event.starts_with("error")).count(), 4);
+    assert_eq!(
+        told.iter()
+            .filter(|event| event.starts_with("error"))
+            .count(),
+        4
+    );
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -244,7 +269,10 @@ async fn a_slow_reader_is_closed_and_others_go_on() {
         }
     };
     assert_eq!(code, 1013);
-    assert!(received < 100, "{received} frames were kept for a slow reader");
+    assert!(
+        received < 100,
+        "{received} frames were kept for a slow reader"
+    );
     assert_eq!(ask(&mut other, "and now").await, "and now");
 }
 
@@ -264,7 +292,9 @@ async fn one_message_reaches_all_sockets() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn tags_can_be_changed_and_limits_hold() {
     let world = World::probe().await;
-    let (mut socket, _) = connect(&world, "/Sockets/a/ws?tag=old&tag=old").await.unwrap();
+    let (mut socket, _) = connect(&world, "/Sockets/a/ws?tag=old&tag=old")
+        .await
+        .unwrap();
     assert_eq!(ask(&mut socket, "tags").await, r#"["old"]"#);
     say(&mut socket, "tag new,newer").await;
     assert_eq!(ask(&mut socket, "count old").await, "0");
@@ -295,12 +325,16 @@ async fn an_upgrade_that_is_not_taken_leaves_nothing() {
 async fn a_malformed_handshake_is_refused_with_words() {
     let world = World::probe().await;
     let shake = async |change: fn(&mut http::HeaderMap)| {
-        let mut request = world.request(http::Method::GET, "/Sockets/a/ws", crate::harness::empty());
+        let mut request =
+            world.request(http::Method::GET, "/Sockets/a/ws", crate::harness::empty());
         let headers = request.headers_mut();
         headers.insert("upgrade", "websocket".parse().unwrap());
         headers.insert("connection", "Upgrade".parse().unwrap());
         headers.insert("sec-websocket-version", "13".parse().unwrap());
-        headers.insert("sec-websocket-key", "dGhlIHNhbXBsZSBub25jZQ==".parse().unwrap());
+        headers.insert(
+            "sec-websocket-key",
+            "dGhlIHNhbXBsZSBub25jZQ==".parse().unwrap(),
+        );
         change(headers);
         world.send(request).await.unwrap().status().as_u16()
     };

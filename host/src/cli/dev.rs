@@ -212,8 +212,14 @@ fn only_at_start(before: &Manifest, now: &Manifest) -> Vec<&'static str> {
     let (old, new) = (&before.limits, &now.limits);
     let changes = [
         ("[serve]", before.serve != now.serve),
-        ("`limits.request_body_bytes`", old.request_body_bytes != new.request_body_bytes),
-        ("`limits.database_mib`", old.database_mib != new.database_mib),
+        (
+            "`limits.request_body_bytes`",
+            old.request_body_bytes != new.request_body_bytes,
+        ),
+        (
+            "`limits.database_mib`",
+            old.database_mib != new.database_mib,
+        ),
     ];
     let changed = changes.into_iter().filter(|(_, changed)| *changed);
     changed.map(|(key, _)| key).collect()

@@ -18,7 +18,6 @@ use tracing_subscriber::registry::LookupSpan;
 
 use super::args::{self, LogFormat};
 
-const GUEST: &str = "guest";
 /// A guest's own facts, already written as `a=1 b=two`.
 const GUEST_FIELDS: &str = "fields";
 const DIM: Style = Style::new().dimmed();
