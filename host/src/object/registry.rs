@@ -89,6 +89,18 @@ struct Slot {
     signal: Arc<Signal>,
 }
 
+/// An event that no mailbox took.
+struct Refused {
+    event: Event,
+    fault: Fault,
+}
+
+impl Refused {
+    fn new(event: Event, fault: Fault) -> Box<Self> {
+        Box::new(Self { event, fault })
+    }
+}
+
 impl Served {
     /// The classes of `code`, each with a namespace named after it. The name of the
     /// app has no part in ids: renaming it must not lose its objects from sight.
@@ -140,7 +152,8 @@ impl Registry {
     /// Puts an event into the object's mailbox; never waits. Whatever happens to
     /// it, its reply channel is answered or closed.
     pub fn deliver(&self, namespace: &Namespace, object: ObjectName, event: Event) {
-        if let Err((event, fault)) = self.0.try_deliver(namespace, &object, event) {
+        if let Err(refused) = self.0.try_deliver(namespace, &object, event) {
+            let Refused { event, fault } = *refused;
             let who = Identity {
                 class: namespace.class.clone(),
                 object,
@@ -206,9 +219,9 @@ impl Inner {
         namespace: &Namespace,
         object: &ObjectName,
         event: Event,
-    ) -> Result<(), (Event, Fault)> {
+    ) -> Result<(), Box<Refused>> {
         if self.closing.load(Ordering::Acquire) {
-            return Err((event, Fault::ShuttingDown));
+            return Err(Refused::new(event, Fault::ShuttingDown));
         }
         let key = Key {
             class: namespace.class.clone(),
@@ -228,9 +241,11 @@ impl Inner {
             Ok(()) => Ok(()),
             Err(mpsc::error::TrySendError::Full(event)) => {
                 let events = slot.mailbox.max_capacity();
-                Err((event, Fault::Overloaded { events }))
+                Err(Refused::new(event, Fault::Overloaded { events }))
             }
-            Err(mpsc::error::TrySendError::Closed(event)) => Err((event, Fault::ShuttingDown)),
+            Err(mpsc::error::TrySendError::Closed(event)) => {
+                Err(Refused::new(event, Fault::ShuttingDown))
+            }
         }
     }
 
