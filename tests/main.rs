@@ -7,6 +7,7 @@
 
 mod harness;
 
+mod alarms;
 mod counter_survives;
 mod limits;
 mod one_instance;

@@ -70,6 +70,12 @@ impl Clock {
         }
     }
 
+    /// `unix` in whole milliseconds.
+    #[must_use]
+    pub fn unix_ms(&self) -> i64 {
+        i64::try_from(self.unix().as_millis()).unwrap_or(i64::MAX)
+    }
+
     /// Moves a manual clock forward and wakes who was waiting for it.
     ///
     /// # Panics
@@ -87,6 +93,17 @@ impl Clock {
             std::mem::replace(&mut held.sleepers, later)
         };
         due.into_values().for_each(Waker::wake);
+    }
+
+    /// Sets a manual clock's date, as an administrator may; nobody's wait ends by it.
+    ///
+    /// # Panics
+    /// On the system clock, as `advance`.
+    pub fn set_unix(&self, unix: Duration) {
+        let Source::Manual(held) = &self.0 else {
+            panic!("the system clock cannot be set; build the host with Clock::manual()");
+        };
+        lock(held).unix = unix;
     }
 
     /// For which moments somebody waits, soonest first. Only a manual clock knows;

@@ -10,8 +10,10 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use bytes::Bytes;
+use dormouse_storage::Alarm;
 use tokio::sync::{mpsc, oneshot};
 
+use crate::alarm::Fire;
 use crate::socket::{OpenSocket, SocketId};
 
 /// One thing for an object to handle, and where its result goes.
@@ -25,6 +27,10 @@ pub struct Event {
 #[derive(Debug)]
 pub enum Kind {
     Fetch(Request),
+    /// The time of one of the object's alarms may have come.
+    Alarm(Fire),
+    /// An operator asks or acts; no guest is called.
+    Alarms(AlarmAction),
     SocketMessage {
         socket: SocketId,
         message: SocketMessage,
@@ -41,6 +47,13 @@ pub enum Kind {
         socket: SocketId,
         message: String,
     },
+}
+
+#[derive(Debug)]
+pub enum AlarmAction {
+    List,
+    /// Runs the dead letter of this name again, now.
+    Revive(String),
 }
 
 #[derive(Clone, Debug)]
@@ -71,6 +84,8 @@ pub enum Reply {
         headers: Vec<(String, Vec<u8>)>,
         socket: OpenSocket,
     },
+    /// To [`Kind::Alarms`]: the alarms and dead letters of the object.
+    Alarms(Vec<Alarm>),
     /// To every other kind.
     Done,
 }
@@ -178,6 +193,8 @@ pub enum Reset {
     Memory { limit_bytes: u64 },
     #[error("its constructor did not finish within {limit_ms} ms")]
     ConstructTimeout { limit_ms: u64 },
+    #[error("the handler of its alarm did not finish within {limit_ms} ms")]
+    AlarmTimeout { limit_ms: u64 },
     #[error("its database cannot go on: {0}")]
     Storage(Arc<str>),
     #[error("its code was replaced and the event did not finish within {limit_ms} ms")]

@@ -11,6 +11,7 @@ use std::time::Duration;
 use anyhow::Context as _;
 use dormouse_storage::Storage;
 
+use crate::alarm::{Alarms, Scheduler};
 use crate::clock::Clock;
 use crate::guest::{self, Code, Engine, EngineOptions};
 use crate::manifest::Manifest;
@@ -18,6 +19,8 @@ use crate::object::{Options, Registry, Served};
 use crate::server::{self, Server};
 
 pub use crate::guest::{Interface, Report};
+
+mod alarms;
 
 /// How long events on replaced code may take to finish.
 const DRAIN: Duration = Duration::from_secs(10);
@@ -43,6 +46,8 @@ pub struct Host {
     engine: Engine,
     storage: Storage,
     registry: Registry,
+    alarms: Alarms,
+    scheduler: Scheduler,
     server: Server,
     data: PathBuf,
 }
@@ -71,14 +76,24 @@ impl Host {
             ..server::Limits::default()
         };
         let served = load(&engine, &data, &app).await?;
-        let registry = Registry::new(storage.clone(), clock, engine.live_objects(), served);
+        let alarms = Alarms::default();
+        let registry = Registry::new(
+            storage.clone(),
+            clock.clone(),
+            alarms.clone(),
+            engine.live_objects(),
+            served,
+        );
         let server = Server::start(settings.listen, registry.clone(), limits)
             .await
             .with_context(|| format!("cannot listen on {}", settings.listen))?;
+        let scheduler = alarms::start(&storage, &alarms, &registry, clock);
         Ok(Self {
             engine,
             storage,
             registry,
+            alarms,
+            scheduler,
             server,
             data,
         })
@@ -108,6 +123,8 @@ impl Host {
     pub async fn deploy(&self, app: App) -> anyhow::Result<()> {
         let served = load(&self.engine, &self.data, &app).await?;
         self.registry.replace(served);
+        // Their class may have come back.
+        self.alarms.retry_now();
         Ok(())
     }
 
@@ -121,6 +138,7 @@ impl Host {
     /// Lets requests in flight finish, puts every object to sleep and closes the
     /// data folder. What is not done after `within` is cut off.
     pub async fn shutdown(self, within: Duration) -> anyhow::Result<()> {
+        drop(self.scheduler);
         self.server.stop(within).await;
         self.registry.close(within).await;
         self.storage.close()?;

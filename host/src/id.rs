@@ -104,6 +104,12 @@ impl fmt::Debug for Namespace {
 }
 
 impl ObjectId {
+    /// An id that storage has kept; whether it belongs to a namespace is not asked.
+    #[must_use]
+    pub const fn from_bytes(bytes: [u8; 32]) -> Self {
+        Self(bytes)
+    }
+
     #[must_use]
     pub const fn bytes(&self) -> &[u8; 32] {
         &self.0

@@ -1,9 +1,10 @@
 //! Dormouse: a host for durable objects written as WebAssembly components.
 //!
 //! Rooms, each a module: the floor (`id event clock outbox`), `guest` (wasmtime),
-//! `object` (life), `server` (HTTP), `manifest` and `cli`; `host` joins them.
+//! `object` (life), `alarm`, `server` (HTTP), `manifest` and `cli`; `host` joins them.
 //! Storage is a crate of its own. `docs/architecture.md` shows the arrows.
 
+pub mod alarm;
 pub mod cli;
 pub mod clock;
 pub mod event;

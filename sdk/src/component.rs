@@ -12,11 +12,12 @@ use std::rc::Rc;
 
 use crate::bindings::dormouse::object::types as wit;
 use crate::bindings::dormouse::object::websocket as wit_socket;
+use crate::bindings::exports::dormouse::object::alarm_handler;
 use crate::bindings::exports::dormouse::object::object as exports;
 use crate::bindings::exports::dormouse::object::websocket_handler;
 use crate::http::{Request, Response};
 use crate::websocket::{Message, WebSocket};
-use crate::{DurableObject, Env, Error, Result, State, logging};
+use crate::{AlarmInfo, DurableObject, Env, Error, Result, State, logging};
 
 type LocalFuture<'a, T> = Pin<Box<dyn Future<Output = T> + 'a>>;
 
@@ -27,6 +28,7 @@ type Object = Rc<dyn Events>;
 pub struct Class {
     name: &'static str,
     construct: fn(State, Env) -> LocalFuture<'static, Result<Object>>,
+    alarm: bool,
     websocket: bool,
 }
 
@@ -40,8 +42,16 @@ impl Class {
             construct: |state, env| {
                 Box::pin(async { Ok(Rc::new(O::new(state, env).await?) as Object) })
             },
+            alarm: false,
             websocket: false,
         }
+    }
+
+    /// The class overrides the handler for alarms.
+    #[must_use]
+    pub const fn with_alarm(mut self) -> Self {
+        self.alarm = true;
+        self
     }
 
     /// The class overrides a handler for WebSockets.
@@ -53,6 +63,7 @@ impl Class {
 
     fn handlers(&self) -> exports::Handlers {
         let mut handlers = exports::Handlers::empty();
+        handlers.set(exports::Handlers::ALARM, self.alarm);
         handlers.set(exports::Handlers::WEBSOCKET, self.websocket);
         handlers
     }
@@ -80,6 +91,7 @@ impl Class {
 /// `DurableObject` as the exports need it: without its type.
 trait Events {
     fn fetch(&self, request: Request) -> LocalFuture<'_, Result<Response>>;
+    fn alarm(&self, info: AlarmInfo) -> LocalFuture<'_, Result<()>>;
     fn message(&self, socket: WebSocket, message: Message) -> LocalFuture<'_, Result<()>>;
     fn close(&self, socket: WebSocket, end: Close) -> LocalFuture<'_, Result<()>>;
     fn error(&self, socket: WebSocket, error: String) -> LocalFuture<'_, Result<()>>;
@@ -95,6 +107,10 @@ struct Close {
 impl<O: DurableObject> Events for O {
     fn fetch(&self, request: Request) -> LocalFuture<'_, Result<Response>> {
         Box::pin(DurableObject::fetch(self, request))
+    }
+
+    fn alarm(&self, info: AlarmInfo) -> LocalFuture<'_, Result<()>> {
+        Box::pin(DurableObject::alarm(self, info))
     }
 
     fn message(&self, socket: WebSocket, message: Message) -> LocalFuture<'_, Result<()>> {
@@ -141,6 +157,12 @@ impl exports::Guest for Component {
 
     async fn fetch(request: wit::Request) -> Result<wit::Response, wit::Failure> {
         fetch(request).await.map_err(failure)
+    }
+}
+
+impl alarm_handler::Guest for Component {
+    async fn alarm(info: alarm_handler::Info) -> Result<(), wit::Failure> {
+        object().alarm(info.into()).await.map_err(failure)
     }
 }
 
@@ -241,6 +263,11 @@ mod tests {
             ensure!(request.path() != "/fail", "told to fail");
             Ok(Response::text(self.0.as_str()))
         }
+
+        async fn alarm(&self, info: AlarmInfo) -> Result<()> {
+            ensure!(info.retry_count > 0, "the first try fails");
+            Ok(())
+        }
     }
 
     /// Nothing here waits.
@@ -273,11 +300,15 @@ mod tests {
 
     #[test]
     fn classes_register_themselves() {
-        let names: Vec<_> = Component::classes()
+        let classes: Vec<_> = Component::classes()
             .into_iter()
-            .map(|class| class.name)
+            .map(|class| (class.name, class.handlers))
             .collect();
-        assert_eq!(names, ["Other_1", "Plain"]);
+        let wanted = [
+            ("Other_1".to_owned(), exports::Handlers::ALARM),
+            ("Plain".to_owned(), exports::Handlers::empty()),
+        ];
+        assert_eq!(classes, wanted);
     }
 
     #[test]
@@ -291,6 +322,21 @@ mod tests {
             construct_now("Plain", "ada").unwrap_err(),
             "this instance is an object already"
         );
+    }
+
+    #[test]
+    fn an_alarm_reaches_the_object() {
+        construct_now("Other_1", "ada").unwrap();
+        let mut info = alarm_handler::Info {
+            name: None,
+            scheduled_time: 1_000,
+            retry_count: 0,
+            is_retry: false,
+        };
+        let failure = now(<Component as alarm_handler::Guest>::alarm(info.clone()));
+        assert_eq!(failure.unwrap_err().message, "the first try fails");
+        info.retry_count = 1;
+        now(<Component as alarm_handler::Guest>::alarm(info)).unwrap();
     }
 
     #[test]

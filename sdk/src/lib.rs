@@ -77,6 +77,12 @@
 //!
 //! Wait with [`sleep`], never with `std::thread::sleep`, which stops the object.
 //!
+//! # Alarms
+//!
+//! [`State::alarm`] wakes the object at a time of its choice, to the millisecond or
+//! by a cron schedule; [`DurableObject::alarm`] is then called, never early and at
+//! least once, and called again if it fails. See [`Alarm`].
+//!
 //! # Errors
 //!
 //! [`Error`] and [`Result`] are those of `anyhow`: `?` takes any error, and
@@ -113,6 +119,7 @@
 // Makes the paths that `#[durable_object]` writes work in here, too.
 extern crate self as dormouse_sdk;
 
+pub mod alarm;
 mod bindings;
 mod component;
 pub mod http;
@@ -122,6 +129,7 @@ pub mod sql;
 mod time;
 pub mod websocket;
 
+pub use alarm::{Alarm, AlarmInfo};
 pub use anyhow::{Context, Error, Result, bail, ensure};
 pub use dormouse_macros::durable_object;
 pub use log;
@@ -130,6 +138,7 @@ pub use time::sleep;
 
 /// What a file that defines an object needs: `use dormouse_sdk::prelude::*;`.
 pub mod prelude {
+    pub use crate::alarm::{Alarm, AlarmInfo};
     pub use crate::http::{Body, Request, Response, StatusCode};
     pub use crate::object::{DurableObject, Env, ObjectId, State};
     pub use crate::sql::{Json, Sql, params};

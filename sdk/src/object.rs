@@ -5,6 +5,7 @@ use std::fmt;
 use std::future::Future;
 use std::rc::Rc;
 
+use crate::alarm::{Alarm, AlarmInfo};
 use crate::bindings::dormouse::object::types as wit;
 use crate::http::{BodyError, Request, Response};
 use crate::sql::Sql;
@@ -66,6 +67,20 @@ pub trait DurableObject: Sized + 'static {
     async fn fetch(&self, request: Request) -> Result<Response> {
         let _ = request;
         Ok(Response::not_found())
+    }
+
+    /// Runs when the time of an [`Alarm`] has come: never early, at least once.
+    ///
+    /// If it succeeds, the alarm is gone, together with what the handler wrote last.
+    /// An error or a panic, or taking more than 15 minutes, has it called again: up to
+    /// six times, after 2, 4, 8, 16, 32 and 64 seconds and a little more at random.
+    /// After that the alarm is a dead letter, which stays until it is run again by
+    /// hand or set anew.
+    ///
+    /// A class that does not implement this cannot set alarms.
+    async fn alarm(&self, info: AlarmInfo) -> Result<()> {
+        let _ = info;
+        Ok(())
     }
 
     /// Handles a message. Messages of one socket come strictly one after the
@@ -154,6 +169,25 @@ impl State {
     /// No more auto-response.
     pub fn clear_auto_response(&self) -> Result<(), SocketError> {
         websocket::set_auto_response(None)
+    }
+
+    /// The object's default alarm.
+    pub fn alarm(&self) -> Alarm {
+        Alarm::new(None)
+    }
+
+    /// A further alarm; a name is 1 to 256 bytes, and an object has up to 1,000.
+    ///
+    /// ```no_run
+    /// # use dormouse_sdk::prelude::*;
+    /// # use std::time::Duration;
+    /// # fn handler(state: &State) -> Result<()> {
+    /// state.alarm_named("typing").set(Duration::from_secs(5))?;
+    /// # Ok(())
+    /// # }
+    /// ```
+    pub fn alarm_named(&self, name: &str) -> Alarm {
+        Alarm::new(Some(name))
     }
 
     /// Goes on with `work` after the event has been answered, and keeps the

@@ -47,12 +47,11 @@ impl World {
     pub(crate) async fn start(app: App) -> Self {
         let data = tempfile::tempdir().expect("a folder for data");
         share_compiled_code(data.path()).await;
-        Self::start_on(data, app).await
+        Self::start_on(data, Clock::manual(), app).await
     }
 
-    async fn start_on(data: TempDir, app: App) -> Self {
+    async fn start_on(data: TempDir, clock: Clock, app: App) -> Self {
         logs::capture();
-        let clock = Clock::manual();
         let settings = Settings {
             data: data.path().to_owned(),
             listen: ([127, 0, 0, 1], 0).into(),
@@ -72,10 +71,19 @@ impl World {
 
     /// Ends the host and starts another one on the same data.
     pub(crate) async fn restart(self, app: App) -> Self {
-        let Self { host, data, .. } = self;
+        self.restart_after(Duration::ZERO, app).await
+    }
+
+    /// The same; the date is so much later when the other one starts.
+    pub(crate) async fn restart_after(self, down: Duration, app: App) -> Self {
+        let Self {
+            host, data, clock, ..
+        } = self;
         let ended = host.shutdown(Duration::from_secs(10)).await;
         ended.expect("the host ends in order");
-        Self::start_on(data, app).await
+        let later = Clock::manual();
+        later.set_unix(clock.unix() + down);
+        Self::start_on(data, later, app).await
     }
 
     /// Waits until somebody waits for this moment, counted from now.

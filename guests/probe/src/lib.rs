@@ -12,6 +12,7 @@
 //! starts anew. The other paths, in [`bodies`], answer bodies and headers. The
 //! classes `Second` and `Broken` are in [`others`], `Sockets` in [`sockets`].
 
+mod alarms;
 mod bodies;
 mod others;
 mod sockets;
@@ -45,6 +46,10 @@ impl DurableObject for Probe {
             "/run" => self.run(request).await,
             _ => bodies::answer(request).await,
         }
+    }
+
+    async fn alarm(&self, info: AlarmInfo) -> Result<()> {
+        alarms::run(&self.lab, info).await
     }
 }
 

@@ -16,6 +16,7 @@ use futures_channel::oneshot;
 use serde::Deserialize;
 use serde_json::{Value as Json, json};
 
+use crate::alarms::{self, AlarmStep};
 use crate::values;
 
 /// One step, by the keys it has; any other key is refused.
@@ -106,6 +107,8 @@ pub enum Step {
         #[allow(dead_code, reason = "the key says it all")]
         now: bool,
     },
+    /// See [`AlarmStep`].
+    Alarm(AlarmStep),
     /// Result: `{"size": bytes in the database}`.
     Size {
         #[allow(dead_code, reason = "the key says it all")]
@@ -273,6 +276,7 @@ impl Lab {
                 let now = SystemTime::now().duration_since(UNIX_EPOCH)?;
                 json!({"now_ms": u64::try_from(now.as_millis())?})
             }
+            Step::Alarm(step) => alarms::step(&self.state, step)?,
             Step::Size { .. } => match sql.database_size() {
                 Ok(size) => json!({"size": size}),
                 Err(error) => values::error(&error),

@@ -22,6 +22,20 @@ wasmtime::component::bindgen!({
     require_store_data_send: true,
 });
 
+/// `alarm-handler`, on the types above.
+pub mod alarm {
+    wasmtime::component::bindgen!({
+        path: "../wit",
+        world: "alarm-handling",
+        exports: { default: async },
+        with: {
+            "dormouse:object/types": super::dormouse::object::types,
+            "dormouse:object/websocket": super::dormouse::object::websocket,
+        },
+        require_store_data_send: true,
+    });
+}
+
 /// `websocket-handler`, on the types above.
 pub mod websocket {
     wasmtime::component::bindgen!({

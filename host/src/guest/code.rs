@@ -11,6 +11,7 @@ use dormouse_storage::Database;
 use sha2::{Digest, Sha256};
 use wasmtime::component::{Component, InstancePre};
 
+use super::bindings::alarm::exports::dormouse::object::alarm_handler::GuestIndices as AlarmIndices;
 use super::bindings::exports::dormouse::object::object as exports;
 use super::bindings::websocket::exports::dormouse::object::websocket_handler::GuestIndices as SocketIndices;
 use super::cache::Cache;
@@ -39,6 +40,7 @@ pub struct Class {
 pub struct Code {
     pre: InstancePre<Context>,
     indices: GuestIndices,
+    alarm: Option<AlarmIndices>,
     websocket: Option<SocketIndices>,
     classes: Vec<Class>,
     digest: String,
@@ -122,6 +124,7 @@ impl Code {
         let (pre, indices) = check(engine, component)?;
         let mut code = Self {
             // An error means that the component has no such handler.
+            alarm: AlarmIndices::new(&pre).ok(),
             websocket: SocketIndices::new(&pre).ok(),
             pre,
             indices,
@@ -153,12 +156,22 @@ impl Code {
         clock: &Clock,
         hub: Arc<Hub>,
     ) -> Result<Instance, WakeError> {
+        let class = self
+            .classes
+            .iter()
+            .find(|class| class.name == identity.class);
+        let handles_alarms = class.is_some_and(|class| class.alarm);
         let clock = clock.clone();
-        let context = Context::new(identity, Some(database), vars, limits, clock, hub);
+        let mut context = Context::new(identity, Some(database), vars, limits, clock, hub);
+        context.handles_alarms = handles_alarms;
         let mut store = new_store(self.pre.engine(), context);
         let instance = self.pre.instantiate_async(&mut store).await?;
         let handlers = Handlers {
             object: self.indices.load(&mut store, &instance)?,
+            alarm: match &self.alarm {
+                Some(indices) if handles_alarms => Some(indices.load(&mut store, &instance)?),
+                _ => None,
+            },
             websocket: match &self.websocket {
                 Some(indices) => Some(indices.load(&mut store, &instance)?),
                 None => None,
@@ -192,6 +205,7 @@ impl Code {
         let guest = self.indices.load(&mut store, &instance).map_err(failed)?;
         let classes = guest.call_classes(&mut store).await.map_err(failed)?;
         let handlers = ExportedHandlers {
+            alarm: self.alarm.is_some(),
             websocket: self.websocket.is_some(),
         };
         checked(classes, &handlers)
@@ -265,6 +279,7 @@ fn check(
 
 /// The optional interfaces that a component exports.
 struct ExportedHandlers {
+    alarm: bool,
     websocket: bool,
 }
 
@@ -280,6 +295,14 @@ fn checked(
         if !is_class_name(&class.name) || classes.iter().any(|other| *other.name == class.name) {
             return Err(LoadError::ClassName { name: class.name });
         }
+        let alarm = class.handlers.contains(exports::Handlers::ALARM);
+        if alarm && !exported_handlers.alarm {
+            return Err(LoadError::Mismatch(format!(
+                "class `{}` says that it takes alarms, but the component does not export \
+                 `dormouse:object/alarm-handler`",
+                class.name
+            )));
+        }
         let websocket = class.handlers.contains(exports::Handlers::WEBSOCKET);
         if websocket && !exported_handlers.websocket {
             return Err(LoadError::Mismatch(format!(
@@ -290,7 +313,7 @@ fn checked(
         }
         classes.push(Class {
             name: class.name.into(),
-            alarm: class.handlers.contains(exports::Handlers::ALARM),
+            alarm,
             websocket,
         });
     }

@@ -9,6 +9,7 @@ use dormouse_storage::Database;
 use wasmtime::component::{GuestTaskId, ResourceTable};
 use wasmtime_wasi::{WasiCtx, WasiCtxBuilder, WasiCtxView, WasiView};
 
+use super::alarm::Run;
 use super::instance::{CallId, Effect};
 use super::limits::{Limits, MemoryLimiter, Meter};
 use super::stdio::LogStream;
@@ -31,6 +32,10 @@ pub struct Context {
     /// What the guest asked to send in the turn that runs.
     pub(super) effects: Vec<Effect>,
     tasks: Tasks,
+    /// Whether the class has a handler for alarms.
+    pub(super) handles_alarms: bool,
+    /// Alarms whose handlers have not answered yet.
+    pub(super) alarm_runs: Vec<Run>,
     /// The object's sockets, which outlive this instance.
     pub(super) hub: Arc<Hub>,
     /// Sockets taken by events that have not answered yet.
@@ -78,6 +83,8 @@ impl Context {
             database,
             effects: Vec::new(),
             tasks: Tasks::default(),
+            handles_alarms: false,
+            alarm_runs: Vec::new(),
             hub,
             accepted: Vec::new(),
             running_calls: Vec::new(),

@@ -12,13 +12,15 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::task::{Context as Poller, Poll};
 
-use dormouse_storage::Ticket;
+use dormouse_storage::{Alarm, AlarmSummary, Ticket};
 use futures_util::StreamExt;
 use futures_util::stream::FuturesUnordered;
 use tokio::sync::mpsc;
 use wasmtime::component::Accessor;
 use wasmtime::{AsContextMut, Store, Trap, UpdateDeadline};
 
+use super::alarm;
+use super::bindings::alarm::exports::dormouse::object::alarm_handler::Guest as AlarmGuest;
 use super::bindings::dormouse::object::types;
 use super::bindings::exports::dormouse::object::object::Guest;
 use super::bindings::websocket::exports::dormouse::object::websocket_handler::Guest as SocketGuest;
@@ -67,6 +69,7 @@ pub enum Effect {
 /// The exports of one instance; optional ones may be missing.
 pub(super) struct Handlers {
     pub(super) object: Guest,
+    pub(super) alarm: Option<AlarmGuest>,
     pub(super) websocket: Option<SocketGuest>,
 }
 
@@ -90,6 +93,9 @@ pub enum Next {
 pub trait Life: Send {
     /// A turn is over and committed; `effects` may leave once `gate` opens.
     fn release(&mut self, effects: Vec<Effect>, gate: Ticket);
+
+    /// The object's alarms have changed with the turn that is committed now.
+    fn alarms_changed(&mut self, summary: AlarmSummary);
 
     /// Asked at the end of each turn. Pending keeps the waker.
     fn poll_next(&mut self, cx: &mut Poller<'_>, load: Load) -> Poll<Next>;
@@ -181,6 +187,11 @@ impl Instance {
         exit
     }
 
+    /// Alarms whose handlers had not answered when the instance ended.
+    pub fn take_alarm_runs(&mut self) -> Vec<alarm::Run> {
+        std::mem::take(&mut self.store.data_mut().alarm_runs)
+    }
+
     /// Finds the real name of what wasmtime reports.
     fn reason(&self, error: &wasmtime::Error) -> Reset {
         let storage = error.downcast_ref::<StorageFailed>();
@@ -215,11 +226,18 @@ impl std::fmt::Debug for Instance {
 /// Carries a storage fault through wasmtime's error to [`Instance::reason`].
 #[derive(Debug, thiserror::Error)]
 #[error("{0}")]
-struct StorageFailed(Arc<str>);
+pub(super) struct StorageFailed(Arc<str>);
+
+impl From<dormouse_storage::Error> for StorageFailed {
+    fn from(error: dormouse_storage::Error) -> Self {
+        Self(error.to_string().into())
+    }
+}
 
 /// What a handler gave back, still in the guest's terms.
 pub(super) enum Returned {
     Response(types::Response),
+    Alarms(Vec<Alarm>),
     Done,
 }
 
@@ -239,10 +257,17 @@ async fn drive(
     constructed.store(true, Ordering::Relaxed);
     let mut calls = FuturesUnordered::new();
     poll_fn(|cx| {
-        end_turn(accessor, meter, life)?;
         loop {
+            let mut finished = Vec::new();
             while let Poll::Ready(Some((call, result))) = calls.poll_next_unpin(cx) {
-                answer(accessor, call, result?, life)?;
+                let result = result?;
+                // In the turn of the handler's last writes.
+                alarm::finish(accessor, call, &result)?;
+                finished.push((call, result));
+            }
+            end_turn(accessor, meter, life)?;
+            for (call, result) in finished {
+                answer(accessor, call, result, life)?;
             }
             let load = Load {
                 calls: calls.len(),
@@ -298,9 +323,11 @@ fn end_turn(
         let context = access.get();
         let effects = std::mem::take(&mut context.effects);
         let database = context.database()?;
-        database
-            .end_turn()
-            .map_err(|error| StorageFailed(error.to_string().into()))?;
+        database.end_turn().map_err(StorageFailed::from)?;
+        let alarms = database.take_alarm_change().map_err(StorageFailed::from)?;
+        if let Some(summary) = alarms {
+            life.alarms_changed(summary);
+        }
         if !effects.is_empty() {
             life.release(effects, database.gate());
         }
@@ -317,6 +344,11 @@ fn start<'a>(
         Kind::Fetch(request) => {
             start_fetch(accessor, &guest.object, call.id, call.request_id, request)
         }
+        Kind::Alarm(fire) => {
+            let handler = guest.alarm.as_ref();
+            alarm::start(accessor, handler, call.id, call.request_id, fire)
+        }
+        Kind::Alarms(action) => alarm::act(accessor, call.id, action),
         kind => match &guest.websocket {
             Some(handler) => socket::start(accessor, handler, call.id, call.request_id, kind),
             // Code without the handler ignores what it would handle.
@@ -373,6 +405,7 @@ fn answer(
         let socket = access.get().request_ends(call);
         let result = match result {
             Ok(Returned::Done) => Ok(Reply::Done),
+            Ok(Returned::Alarms(alarms)) => Ok(Reply::Alarms(alarms)),
             Ok(Returned::Response(response)) => Ok(match socket {
                 Some(socket) if response.status == SWITCHING_PROTOCOLS => Reply::Upgrade {
                     headers: response.headers,

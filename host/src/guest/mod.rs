@@ -5,6 +5,7 @@
 //! HTTP, the mailbox or which objects exist: the object room drives an instance
 //! through the [`Life`] trait.
 
+mod alarm;
 #[allow(
     unsafe_code,
     clippy::all,
@@ -24,6 +25,7 @@ mod report;
 mod socket;
 mod stdio;
 
+pub use alarm::{Run as AlarmRun, perform as perform_alarm_action};
 pub use code::{Class, Code, LoadError};
 pub use context::{Context, Identity};
 pub use engine::{Engine, EngineOptions};

@@ -45,7 +45,9 @@ pub(super) fn start<'a>(
         Kind::SocketFailed { socket, message } => {
             start.with(guest.func_on_error(), socket, |socket| (socket, message))
         }
-        Kind::Fetch(_) => wasmtime::bail!("a request is no socket event"),
+        Kind::Fetch(_) | Kind::Alarm(_) | Kind::Alarms(_) => {
+            wasmtime::bail!("this is no socket event")
+        }
     }
 }
 

@@ -8,13 +8,14 @@ use std::future::Future;
 use std::pin::Pin;
 use std::task::{Context, Poll};
 
-use dormouse_storage::{Dead, Ticket};
+use dormouse_storage::{AlarmSummary, Dead, Ticket};
 use tokio::sync::mpsc;
 
+use super::alarm::{Deadlines, Ended, is_alarm};
 use super::caller::Caller;
-
 use super::registry::Options;
 use super::signal::{CLOSE, EVICT, REPLACE, Signal};
+use crate::alarm::Note;
 use crate::clock::{Clock, Moment, Sleep};
 use crate::event::{Event, Fault, Reset};
 use crate::guest::{Call, CallId, Effect, Exit, Identity, Life, Load, Next};
@@ -25,6 +26,7 @@ pub(super) struct Awake<'a> {
     mailbox: &'a mut mpsc::Receiver<Event>,
     signal: &'a Signal,
     hub: &'a Hub,
+    note: &'a Note,
     clock: Clock,
     options: &'a Options,
     /// The event that woke the object; waits for the constructor.
@@ -33,12 +35,21 @@ pub(super) struct Awake<'a> {
     callers: Vec<(CallId, Caller)>,
     who: &'a Identity,
     outbox: Outbox<Effect>,
+    alarm_deadlines: Deadlines,
     idle_since: Option<Moment>,
     idle_timer: Option<Sleep>,
     leaving: Option<Leaving>,
     /// Why the instance ends although calls are in flight.
     cause: Option<Reset>,
     dead: Option<Dead>,
+}
+
+/// What is left to do when an instance is gone.
+pub(super) struct Finished {
+    /// Why it ended, if it was before its time.
+    pub(super) ended: Option<Ended>,
+    /// The commit log is dead, which ends the whole host.
+    pub(super) dead: Option<Dead>,
 }
 
 /// The instance takes no more events and ends when those that run are done.
@@ -52,6 +63,7 @@ impl<'a> Awake<'a> {
         mailbox: &'a mut mpsc::Receiver<Event>,
         signal: &'a Signal,
         hub: &'a Hub,
+        note: &'a Note,
         clock: Clock,
         options: &'a Options,
         who: &'a Identity,
@@ -61,6 +73,7 @@ impl<'a> Awake<'a> {
             mailbox,
             signal,
             hub,
+            note,
             clock,
             options,
             first: Some(first),
@@ -68,6 +81,7 @@ impl<'a> Awake<'a> {
             callers: Vec::new(),
             who,
             outbox: Outbox::default(),
+            alarm_deadlines: Deadlines::default(),
             idle_since: None,
             idle_timer: None,
             leaving: None,
@@ -77,8 +91,7 @@ impl<'a> Awake<'a> {
     }
 
     /// Lets out what is committed, then tells the rest why they get no reply.
-    /// Gives back that the commit log is dead, which ends the whole host.
-    pub(super) async fn finish(mut self, exit: Exit) -> Option<Dead> {
+    pub(super) async fn finish(mut self, exit: Exit) -> Finished {
         self.signal.set_idle_since(None);
         while let Some(opened) = self.outbox.next().await {
             match opened {
@@ -95,14 +108,24 @@ impl<'a> Awake<'a> {
             Exit::Reset(reset) => Some(Fault::Reset(reset)),
         };
         let Some(fault) = fault else {
-            return self.dead;
+            return Finished {
+                ended: None,
+                dead: self.dead,
+            };
         };
+        let first_was_alarm = self.first.as_ref().is_some_and(is_alarm);
         let first = self.first.take().map(|event| Caller::of(event).0);
         let running = self.callers.drain(..).map(|(_, caller)| caller);
         for caller in first.into_iter().chain(running) {
             caller.answer(self.who, Err(fault.clone()));
         }
-        self.dead
+        Finished {
+            ended: Some(Ended {
+                fault,
+                first_was_alarm,
+            }),
+            dead: self.dead,
+        }
     }
 
     fn send(&mut self, effects: Vec<Effect>) {
@@ -114,6 +137,7 @@ impl<'a> Awake<'a> {
                     let at = self.callers.iter().position(|(id, _)| *id == call);
                     let at = at.expect("a call is answered once");
                     let (_, caller) = self.callers.swap_remove(at);
+                    self.alarm_deadlines.remove(call);
                     let result = result.map_err(|message| Fault::Guest(message.into()));
                     caller.answer(self.who, result);
                 }
@@ -150,6 +174,9 @@ impl<'a> Awake<'a> {
     fn start(&mut self, event: Event) -> Next {
         let id = self.next_call;
         self.next_call += 1;
+        if is_alarm(&event) {
+            self.alarm_deadlines.add(id, &self.clock);
+        }
         let (caller, request_id, kind) = Caller::of(event);
         self.callers.push((id, caller));
         self.set_idle_since(None);
@@ -226,8 +253,16 @@ impl Life for Awake<'_> {
         }
     }
 
+    fn alarms_changed(&mut self, summary: AlarmSummary) {
+        self.note.set(summary);
+    }
+
     fn poll_next(&mut self, cx: &mut Context<'_>, load: Load) -> Poll<Next> {
         if let Err(reset) = self.poll_outbox(cx) {
+            self.cause = Some(reset);
+            return Poll::Ready(Next::Stop);
+        }
+        if let Poll::Ready(reset) = self.alarm_deadlines.poll(cx) {
             self.cause = Some(reset);
             return Poll::Ready(Next::Stop);
         }

@@ -5,13 +5,15 @@
 
 use std::sync::Arc;
 
-use dormouse_storage::ObjectKey;
+use dormouse_storage::{Database, ObjectKey};
 use tokio::sync::{OwnedSemaphorePermit, mpsc};
 
+use super::alarm::{self, Asleep};
 use super::awake::Awake;
 use super::caller::Caller;
 use super::registry::{Inner, Key, Served};
 use super::signal::{EVICT, REPLACE, Signal};
+use crate::alarm::{Address, Note};
 use crate::event::{Event, Fault};
 use crate::guest::{Identity, Instance};
 use crate::id::ObjectName;
@@ -62,7 +64,17 @@ impl Live {
     async fn live_once(&mut self, event: Event) {
         self.signal.lower(REPLACE | EVICT);
         let served = self.registry.served();
-        let (mut instance, room) = match self.wake(&served).await {
+        let note = self.note();
+        let mut database = self.database();
+        let event = match alarm::look(&mut database, event, &note, self.registry.clock.unix_ms()) {
+            Asleep::Wake(event) => event,
+            Asleep::Answered(answered) => {
+                drop(database);
+                return answered.deliver(&self.who).await;
+            }
+        };
+        self.learn_name(&event, &mut database);
+        let (mut instance, room) = match self.wake(&served, database).await {
             Ok(awoken) => awoken,
             Err(fault) => return Caller::of(event).0.answer(&self.who, Err(fault)),
         };
@@ -70,31 +82,60 @@ impl Live {
             &mut self.mailbox,
             &self.signal,
             &self.hub,
+            &note,
             self.registry.clock.clone(),
             &served.options,
             &self.who,
             event,
         );
         let exit = instance.run(&mut awake).await;
-        if let Some(dead) = awake.finish(exit).await {
-            self.registry.dead.send_replace(Some(dead));
-        }
+        let finished = awake.finish(exit).await;
+        let runs = instance.take_alarm_runs();
         drop(instance);
         drop(room);
+        if let Some(dead) = finished.dead {
+            self.registry.dead.send_replace(Some(dead));
+        }
+        if let Some(ended) = finished.ended {
+            let now_ms = self.registry.clock.unix_ms();
+            alarm::after(self.database(), &ended, &runs, &note, now_ms);
+        }
+    }
+
+    fn database(&self) -> Database {
+        self.registry.storage.database(ObjectKey {
+            namespace: self.key.class.to_string(),
+            id: *self.key.id.bytes(),
+            name: self.who.object.name.as_deref().map(str::to_owned),
+        })
+    }
+
+    fn note(&self) -> Note {
+        self.registry.alarms.note(Address {
+            class: self.key.class.clone(),
+            id: self.key.id,
+        })
+    }
+
+    /// An alarm knows no name; the object's file may.
+    fn learn_name(&mut self, event: &Event, database: &mut Database) {
+        if self.who.object.name.is_none() && alarm::is_alarm(event) {
+            // An error comes again with the first statement, and is told there.
+            self.who.object.name = database.name().ok().flatten().map(Into::into);
+        }
     }
 
     /// An instance and the room it takes. Nothing of the guest has run yet.
-    async fn wake(&self, served: &Served) -> Result<(Instance, OwnedSemaphorePermit), Fault> {
+    async fn wake(
+        &self,
+        served: &Served,
+        database: Database,
+    ) -> Result<(Instance, OwnedSemaphorePermit), Fault> {
         if !served.namespaces.contains_key(&self.key.class) {
             let gone = "its class is no longer served by the deployed code";
             return Err(Fault::Guest(gone.into()));
         }
         let room = self.registry.room().await?;
-        let database = self.registry.storage.database(ObjectKey {
-            namespace: self.key.class.to_string(),
-            id: *self.key.id.bytes(),
-            name: self.who.object.name.as_deref().map(str::to_owned),
-        });
         let options = &served.options;
         let clock = &self.registry.clock;
         let (vars, limits, hub) = (&options.vars, &options.limits, self.hub.clone());

@@ -5,6 +5,7 @@
 //! puts it to sleep. Knows guest and storage by their handles; knows no HTTP and
 //! no SQL.
 
+mod alarm;
 mod awake;
 mod caller;
 mod live;

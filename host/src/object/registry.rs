@@ -16,6 +16,7 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc, watch};
 use super::caller::Caller;
 use super::live::Live;
 use super::signal::{CLOSE, EVICT, REPLACE, Signal};
+use crate::alarm::Alarms;
 use crate::clock::Clock;
 use crate::event::{Event, Fault};
 use crate::guest::{Code, Identity, Limits};
@@ -60,6 +61,7 @@ pub struct Registry(Arc<Inner>);
 pub(super) struct Inner {
     pub(super) storage: Storage,
     pub(super) clock: Clock,
+    pub(super) alarms: Alarms,
     served: RwLock<Arc<Served>>,
     shards: Vec<Mutex<HashMap<Key, Entry>>>,
     /// One permit for each instance that the pool can hold.
@@ -119,10 +121,17 @@ impl Served {
 
 impl Registry {
     #[must_use]
-    pub fn new(storage: Storage, clock: Clock, live_objects: usize, served: Served) -> Self {
+    pub fn new(
+        storage: Storage,
+        clock: Clock,
+        alarms: Alarms,
+        live_objects: usize,
+        served: Served,
+    ) -> Self {
         Self(Arc::new(Inner {
             storage,
             clock,
+            alarms,
             served: RwLock::new(Arc::new(served)),
             shards: (0..SHARDS).map(|_| Mutex::default()).collect(),
             room: Arc::new(Semaphore::new(live_objects)),

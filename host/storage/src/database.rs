@@ -8,6 +8,7 @@ use std::collections::BTreeMap;
 use std::fmt;
 use std::sync::Arc;
 
+use crate::alarm::AlarmState;
 use crate::cache::{Cache, Prepared};
 use crate::cursor::{Cursor, CursorId};
 use crate::error::{Error, Kind};
@@ -22,7 +23,7 @@ use crate::storage::Owner;
 use crate::text::skip_blank;
 use crate::ticket::Ticket;
 use crate::turn::{SavepointId, Turn};
-use crate::value::{Batch, ResultSet, Value};
+use crate::value::{Batch, ResultSet, Row, Value};
 
 /// One object's database. Closing or dropping it is putting the object to sleep.
 pub struct Database {
@@ -36,6 +37,7 @@ pub struct Database {
     observed: u64,
     /// Whether this database has committed, which matters to a wrong ordering only.
     wrote: bool,
+    pub(crate) alarm_state: AlarmState,
 }
 
 /// What exists while the file is open. Statements stand before the connection, so they
@@ -45,6 +47,8 @@ struct Open {
     cursors: BTreeMap<CursorId, Cursor>,
     last_cursor: u64,
     cache: Cache,
+    /// Statements of the host, which the guard has not seen; no guest may find them.
+    reserved: Cache,
     turn: Turn,
     limits: Limits,
     name: Option<String>,
@@ -77,6 +81,7 @@ impl Database {
             broken: None,
             observed: 0,
             wrote: false,
+            alarm_state: AlarmState::default(),
         }
     }
 
@@ -226,6 +231,7 @@ impl Database {
             self.wrote = true;
             self.shared.after_delete(pages);
         }
+        self.alarm_state.changed = true;
         self.shared.after_commit();
         Ok(())
     }
@@ -261,6 +267,26 @@ impl Database {
             self.open = Some(open);
         }
         Ok(self.open.as_mut().expect("opened above"))
+    }
+
+    /// Runs one statement of the host, past the guard; `writes` opens the turn.
+    pub(crate) fn run_reserved(
+        &mut self,
+        sql: &str,
+        params: &[Value],
+        writes: bool,
+    ) -> Result<Vec<Row>, Error> {
+        let open = self.ready()?;
+        let result = open.run_reserved(sql, params, writes);
+        self.settle(result)
+    }
+
+    /// What the object's id was made from, if that is known here or in the file.
+    pub fn name(&mut self) -> Result<Option<String>, Error> {
+        if self.key.name.is_some() {
+            return Ok(self.key.name.clone());
+        }
+        reserved::read_name(&self.ready()?.connection)
     }
 
     fn cursor(&self, id: CursorId) -> Result<&Cursor, Error> {
@@ -319,6 +345,7 @@ impl Open {
             cursors: BTreeMap::new(),
             last_cursor: 0,
             cache: Cache::default(),
+            reserved: Cache::default(),
             turn,
             limits,
             name: key.name.clone(),
@@ -340,6 +367,45 @@ impl Open {
             Some(name) if is_new => reserved::write_name(&self.connection, name),
             _ => Ok(()),
         }
+    }
+
+    fn run_reserved(
+        &mut self,
+        sql: &str,
+        params: &[Value],
+        writes: bool,
+    ) -> Result<Vec<Row>, Error> {
+        if writes {
+            self.begin()?;
+        }
+        let (text, prepared) = match self.reserved.take(sql) {
+            Some(hit) => hit,
+            None => (sql.into(), self.prepare_reserved(sql, writes)?),
+        };
+        self.bind_copies(&prepared, params)?;
+        let mut rows = Vec::new();
+        let result = self.connection.trusted(|| {
+            while self.connection.step(&prepared.statement)? {
+                rows.push(prepared.statement.row());
+            }
+            Ok(rows)
+        });
+        prepared.statement.reset();
+        self.reserved.put(text, prepared);
+        result
+    }
+
+    fn prepare_reserved(&self, sql: &str, writes: bool) -> Result<Prepared, Error> {
+        let (statement, _) = self
+            .connection
+            .trusted(|| self.connection.prepare(sql, true))?;
+        let statement = statement.ok_or(Error::NoStatement)?;
+        Ok(Prepared {
+            writes,
+            parameters: statement.parameter_count(),
+            columns: statement.column_count(),
+            statement,
+        })
     }
 
     fn exec(&mut self, sql: &str, params: &[Value]) -> Result<ResultSet, Error> {

@@ -12,6 +12,7 @@
 //! in their header; SQLite is driven through its C API because cursors that outlive
 //! a call, the authorizer's reasons and the page file are not reachable otherwise.
 
+mod alarm;
 mod cache;
 mod checkpoint;
 mod cursor;
@@ -38,6 +39,10 @@ mod turn;
 mod value;
 mod vfs;
 
+pub use alarm::{
+    Alarm, AlarmSummary, Cron, DeadLetter, Hint as AlarmHint, MAX_ALARMS, Outcome as AlarmOutcome,
+    Policy as AlarmPolicy,
+};
 pub use cursor::CursorId;
 pub use database::Database;
 pub use disk::{Clock, Disk, DiskFile, Entry, Env};

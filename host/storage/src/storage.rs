@@ -13,6 +13,7 @@ use std::ops::Deref;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
+use crate::alarm;
 use crate::checkpoint::{Checkpoint, Job};
 use crate::database::Database;
 use crate::disk::Env;
@@ -155,6 +156,11 @@ impl Storage {
     /// All objects of a namespace that have written something, by id.
     pub fn list(&self, namespace: &str) -> Result<Vec<Listed>, Error> {
         self.shared.list(namespace)
+    }
+
+    /// Tells of all objects that had alarms when the folder was opened.
+    pub fn alarm_hints(&self, visit: &mut dyn FnMut(alarm::Hint)) -> Result<(), Error> {
+        alarm::scan(&self.shared.env, visit)
     }
 
     /// Writes and syncs one batch of the log, for an owner without threads. Whether there

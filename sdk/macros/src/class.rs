@@ -28,11 +28,12 @@ fn registration(arguments: TokenStream, block: &TokenStream) -> Result<TokenStre
     let name = arguments.name.map_or_else(|| name_of_type(class), Ok)?;
     let ty = &block.self_ty;
     let text = &name.text;
+    let alarm = overrides(&block, &["alarm"]).then(|| quote!(.with_alarm()));
     let websocket = overrides(&block, WEBSOCKET_HANDLERS).then(|| quote!(.with_websocket()));
     Ok(quote_spanned! {name.span=>
         const _: () = {
             ::dormouse_sdk::__private::inventory::submit! {
-                ::dormouse_sdk::__private::Class::of::<#ty>(#text) #websocket
+                ::dormouse_sdk::__private::Class::of::<#ty>(#text) #alarm #websocket
             }
         };
     })
@@ -191,6 +192,20 @@ mod tests {
     fn a_name_replaces_that_of_the_type() {
         let added = message("name = \"Room_2\",", "impl sdk::DurableObject for Chat {}");
         assert!(added.contains("< Chat > (\"Room_2\")"), "{added}");
+    }
+
+    #[test]
+    fn handlers_in_the_block_are_told_to_the_host() {
+        let with = message(
+            "",
+            "impl DurableObject for A { async fn alarm(&self, i: I) -> R {} }",
+        );
+        assert!(with.contains("(\"A\") . with_alarm ()"), "{with}");
+        let without = message(
+            "",
+            "impl DurableObject for A { async fn fetch(&self) -> R {} }",
+        );
+        assert!(!without.contains("with_"), "{without}");
     }
 
     #[test]

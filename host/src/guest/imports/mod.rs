@@ -1,5 +1,6 @@
 //! Imports: what a guest may call, one file per interface of `wit/`.
 
+mod alarm;
 pub(super) mod clocks;
 mod log;
 pub(super) mod sql;
@@ -12,6 +13,7 @@ use super::context::Context;
 
 pub(super) fn add_to_linker(linker: &mut Linker<Context>) -> wasmtime::Result<()> {
     object::types::add_to_linker::<_, HasSelf<Context>>(linker, |context| context)?;
+    object::alarm::add_to_linker::<_, HasSelf<Context>>(linker, |context| context)?;
     object::sql::add_to_linker::<_, HasSelf<Context>>(linker, |context| context)?;
     object::log::add_to_linker::<_, HasSelf<Context>>(linker, |context| context)?;
     object::websocket::add_to_linker::<_, HasSelf<Context>>(linker, |context| context)

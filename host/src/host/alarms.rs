@@ -1,0 +1,107 @@
+//! The host's side of alarms: finding them at the start, and what an operator may
+//! ask. Used by `host`; decides nothing.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use anyhow::Context as _;
+use dormouse_storage::{Alarm, Storage};
+
+use super::Host;
+use crate::alarm::{Address, Alarms, Deliver, Scheduler};
+use crate::clock::Clock;
+use crate::event::{AlarmAction, Kind, Reply};
+use crate::id::ObjectId;
+use crate::object::Registry;
+
+/// Before the folder is read again after an error.
+const SCAN_RETRY: Duration = Duration::from_secs(10);
+
+/// Starts the scheduler, and looks for alarms while the host serves already.
+pub(super) fn start(
+    storage: &Storage,
+    alarms: &Alarms,
+    registry: &Registry,
+    clock: Clock,
+) -> Scheduler {
+    tokio::spawn(find(storage.clone(), alarms.clone(), clock.clone()));
+    Scheduler::start(alarms.clone(), clock, registry.clone())
+}
+
+async fn find(storage: Storage, alarms: Alarms, clock: Clock) {
+    loop {
+        let (storage, alarms) = (storage.clone(), alarms.clone());
+        let scan = tokio::task::spawn_blocking(move || scan(&storage, &alarms));
+        match scan.await {
+            Ok(Ok(())) => return,
+            Ok(Err(error)) => tracing::error!("alarms may be late: {error}"),
+            Err(panic) => tracing::error!("alarms may be late: {panic}"),
+        }
+        clock.sleep(SCAN_RETRY).await;
+    }
+}
+
+fn scan(storage: &Storage, alarms: &Alarms) -> Result<(), dormouse_storage::Error> {
+    let began = Instant::now();
+    let mut classes: HashMap<String, Arc<str>> = HashMap::new();
+    let mut found = 0_u64;
+    storage.alarm_hints(&mut |hint| {
+        let class = classes
+            .entry(hint.namespace)
+            .or_insert_with_key(|name| name.as_str().into());
+        let address = Address {
+            class: class.clone(),
+            id: ObjectId::from_bytes(hint.id),
+        };
+        alarms.hint(address, hint.not_before_ms, hint.dead);
+        found += 1;
+    })?;
+    let ms = began.elapsed().as_millis() as u64;
+    tracing::debug!(objects = found, ms, "looked for alarms");
+    Ok(())
+}
+
+impl Host {
+    /// The alarms and dead letters of one object; wakes nobody.
+    pub async fn alarms(&self, object: &Address) -> anyhow::Result<Vec<Alarm>> {
+        self.alarm_action(object, AlarmAction::List).await
+    }
+
+    /// Runs a dead letter again, now; the default alarm has the empty name. Answers
+    /// with the alarms as they are then.
+    pub async fn revive_alarm(&self, object: &Address, name: &str) -> anyhow::Result<Vec<Alarm>> {
+        let action = AlarmAction::Revive(name.to_owned());
+        self.alarm_action(object, action).await
+    }
+
+    /// Objects with dead letters.
+    #[must_use]
+    pub fn dead_letters(&self) -> Vec<Address> {
+        self.alarms.dead()
+    }
+
+    /// The address of the object with this name.
+    pub fn object(&self, class: &str, name: &str) -> anyhow::Result<Address> {
+        let served = self.registry.served();
+        let namespace = served.namespaces.get(class);
+        let namespace = namespace.with_context(|| format!("no class `{class}` is served"))?;
+        Ok(Address {
+            class: namespace.class.clone(),
+            id: namespace.id_from_name(name).id,
+        })
+    }
+
+    async fn alarm_action(
+        &self,
+        object: &Address,
+        action: AlarmAction,
+    ) -> anyhow::Result<Vec<Alarm>> {
+        let answer = Deliver::deliver(&self.registry, object, Kind::Alarms(action));
+        let answer = answer.with_context(|| format!("no class `{}` is served", object.class))?;
+        match answer.await.context("the object went away")?? {
+            Reply::Alarms(alarms) => Ok(alarms),
+            reply => anyhow::bail!("an unexpected reply: {reply:?}"),
+        }
+    }
+}
