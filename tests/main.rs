@@ -11,5 +11,6 @@ mod alarms;
 mod counter_survives;
 mod limits;
 mod one_instance;
+mod sockets;
 mod traps;
 mod turns;

@@ -8,7 +8,7 @@ use std::future::Future;
 use std::pin::Pin;
 use std::task::{Context, Poll};
 
-use dormouse_storage::{AlarmSummary, Ticket};
+use dormouse_storage::{AlarmSummary, Dead, Ticket};
 use tokio::sync::mpsc;
 
 use super::alarm::{Deadlines, Ended, is_alarm};
@@ -41,6 +41,15 @@ pub(super) struct Awake<'a> {
     leaving: Option<Leaving>,
     /// Why the instance ends although calls are in flight.
     cause: Option<Reset>,
+    dead: Option<Dead>,
+}
+
+/// What is left to do when an instance is gone.
+pub(super) struct Finished {
+    /// Why it ended, if it was before its time.
+    pub(super) ended: Option<Ended>,
+    /// The commit log is dead, which ends the whole host.
+    pub(super) dead: Option<Dead>,
 }
 
 /// The instance takes no more events and ends when those that run are done.
@@ -77,17 +86,20 @@ impl<'a> Awake<'a> {
             idle_timer: None,
             leaving: None,
             cause: None,
+            dead: None,
         }
     }
 
-    /// Lets out what is committed, then tells the rest why they get no reply. Says
-    /// why the instance ended if it was before its time.
-    pub(super) async fn finish(mut self, exit: Exit) -> Option<Ended> {
+    /// Lets out what is committed, then tells the rest why they get no reply.
+    pub(super) async fn finish(mut self, exit: Exit) -> Finished {
         self.signal.set_idle_since(None);
         while let Some(opened) = self.outbox.next().await {
             match opened {
                 Ok(effects) => self.send(effects),
-                Err(dead) => self.cause = Some(Reset::Storage(dead.to_string().into())),
+                Err(dead) => {
+                    self.cause = Some(Reset::Storage(dead.to_string().into()));
+                    self.dead = Some(dead);
+                }
             }
         }
         let fault = match exit {
@@ -95,17 +107,25 @@ impl<'a> Awake<'a> {
             Exit::ConstructFailed(message) => Some(Fault::Guest(message.into())),
             Exit::Reset(reset) => Some(Fault::Reset(reset)),
         };
-        let fault = fault?;
+        let Some(fault) = fault else {
+            return Finished {
+                ended: None,
+                dead: self.dead,
+            };
+        };
         let first_was_alarm = self.first.as_ref().is_some_and(is_alarm);
         let first = self.first.take().map(|event| Caller::of(event).0);
         let running = self.callers.drain(..).map(|(_, caller)| caller);
         for caller in first.into_iter().chain(running) {
             caller.answer(self.who, Err(fault.clone()));
         }
-        Some(Ended {
-            fault,
-            first_was_alarm,
-        })
+        Finished {
+            ended: Some(Ended {
+                fault,
+                first_was_alarm,
+            }),
+            dead: self.dead,
+        }
     }
 
     fn send(&mut self, effects: Vec<Effect>) {
@@ -127,7 +147,11 @@ impl<'a> Awake<'a> {
 
     fn poll_outbox(&mut self, cx: &mut Context<'_>) -> Result<(), Reset> {
         while let Poll::Ready(Some(opened)) = self.outbox.poll_open(cx) {
-            let effects = opened.map_err(|dead| Reset::Storage(dead.to_string().into()))?;
+            let effects = opened.map_err(|dead| {
+                let reset = Reset::Storage(dead.to_string().into());
+                self.dead = Some(dead);
+                reset
+            })?;
             self.send(effects);
         }
         Ok(())

@@ -89,11 +89,14 @@ impl Live {
             event,
         );
         let exit = instance.run(&mut awake).await;
-        let ended = awake.finish(exit).await;
+        let finished = awake.finish(exit).await;
         let runs = instance.take_alarm_runs();
         drop(instance);
         drop(room);
-        if let Some(ended) = ended {
+        if let Some(dead) = finished.dead {
+            self.registry.dead.send_replace(Some(dead));
+        }
+        if let Some(ended) = finished.ended {
             let now_ms = self.registry.clock.unix_ms();
             alarm::after(self.database(), &ended, &runs, &note, now_ms);
         }
