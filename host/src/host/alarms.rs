@@ -75,6 +75,12 @@ impl Host {
         self.alarm_action(object, action).await
     }
 
+    /// How many objects have an alarm to come, or one that is about to start.
+    #[must_use]
+    pub fn objects_with_alarms(&self) -> usize {
+        self.alarms.len()
+    }
+
     /// Objects with dead letters.
     #[must_use]
     pub fn dead_letters(&self) -> Vec<Address> {

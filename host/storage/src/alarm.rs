@@ -223,16 +223,15 @@ impl Database {
             .running
             .retain(|(name, generation)| (name, generation) != (&run.name, &run.generation));
         state.changed = true;
+        if matches!(outcome, Outcome::Done { next_ms: None }) && self.delete_run(run)? {
+            return self.write_hint().map(|()| true);
+        }
         let row = self.alarm_row(&run.name)?;
-        let Some(row) = row.filter(|row| row.generation == run.generation) else {
+        if row.is_none_or(|row| row.generation != run.generation) {
             return Ok(false);
-        };
+        }
         let key = Value::from(run.name.as_str());
         match outcome {
-            Outcome::Done { next_ms: None } if row.dead.is_none() => {
-                let sql = "DELETE FROM _dormouse_alarms WHERE name = ?";
-                self.run_reserved(sql, &[key], true)?;
-            }
             Outcome::Done { next_ms } => {
                 let sql = "UPDATE _dormouse_alarms SET generation = ?2, scheduled_ms = ?3, \
                            due_ms = ?3, retries = 0 WHERE name = ?1";
@@ -270,6 +269,17 @@ impl Database {
         self.write_hint().map(|()| true)
     }
 
+    /// Deletes the row of a run, unless it has changed or holds a dead letter.
+    fn delete_run(&mut self, run: &Alarm) -> Result<bool, Error> {
+        if self.header()? == 0 {
+            return Ok(false);
+        }
+        let sql = "DELETE FROM _dormouse_alarms \
+                   WHERE name = ? AND generation = ? AND dead_ms IS NULL RETURNING 1";
+        let values = [run.name.as_str().into(), run.generation.into()];
+        Ok(!self.run_reserved(sql, &values, true)?.is_empty())
+    }
+
     fn alarm_row(&mut self, name: &str) -> Result<Option<Alarm>, Error> {
         if self.header()? == 0 {
             return Ok(None);
@@ -284,12 +294,14 @@ impl Database {
         if decode(self.header()?).0.is_none() {
             return Ok(None);
         }
+        // Not as a parameter: SQLite would compile anew whenever it is bound. In steps,
+        // so that the text is mostly the same.
+        let most = (self.alarm_state.running.len() + 1).next_multiple_of(8);
         let sql = format!(
             "SELECT {COLUMNS} FROM _dormouse_alarms WHERE due_ms IS NOT NULL \
-             ORDER BY due_ms, name LIMIT ?"
+             ORDER BY due_ms, name LIMIT {most}"
         );
-        let most = self.alarm_state.running.len() as i64 + 1;
-        let rows = self.run_reserved(&sql, &[most.into()], false)?;
+        let rows = self.run_reserved(&sql, &[], false)?;
         let mut alarms = rows.into_iter().filter_map(alarm);
         Ok(alarms.find(|alarm| !self.is_running(alarm)))
     }
@@ -329,6 +341,9 @@ impl Database {
     }
 
     fn header(&mut self) -> Result<u32, Error> {
+        if !self.in_turn() {
+            return self.committed_header(HEADER_AT).map(u32::from_be_bytes);
+        }
         let rows = self.run_reserved("PRAGMA application_id", &[], false)?;
         let found = rows.first().and_then(|row| integer(row.first()));
         Ok(found.unwrap_or(0) as u32)
@@ -351,6 +366,8 @@ impl Database {
     }
 }
 
+/// `application_id`, as <https://sqlite.org/fileformat.html> places it.
+const HEADER_AT: usize = 68;
 /// Whether there are dead letters.
 const DEAD: u32 = 1 << 31;
 /// The bound is this coarse, so that 31 bits reach beyond the year 4000.
@@ -410,15 +427,14 @@ fn folders(env: &Env, path: &str) -> io::Result<Vec<String>> {
     Ok(folders.map(|entry| entry.name).collect())
 }
 
-/// `application_id`, as <https://sqlite.org/fileformat.html> places it. A file that went
-/// away has none.
+/// A file that went away has none.
 fn header_in_file(env: &Env, path: &str) -> io::Result<u32> {
     let file = match env.disk.open(path, false) {
         Err(error) if error.kind() == ErrorKind::NotFound => return Ok(0),
         file => file?,
     };
     let mut bytes = [0; 4];
-    let read = file.read_at(&mut bytes, 68)?;
+    let read = file.read_at(&mut bytes, HEADER_AT as u64)?;
     Ok(if read == bytes.len() {
         u32::from_be_bytes(bytes)
     } else {

@@ -12,6 +12,7 @@ use crate::alarm::AlarmState;
 use crate::cache::{Cache, Prepared};
 use crate::cursor::{Cursor, CursorId};
 use crate::error::{Error, Kind};
+use crate::files;
 use crate::guard::renames_to_reserved;
 use crate::key::ObjectKey;
 use crate::log::delta::PAGE_BYTES;
@@ -279,6 +280,19 @@ impl Database {
         let open = self.ready()?;
         let result = open.run_reserved(sql, params, writes);
         self.settle(result)
+    }
+
+    /// Four bytes of the file's header, as committed.
+    pub(crate) fn committed_header(&mut self, at: usize) -> Result<[u8; 4], Error> {
+        let path = files::path(&self.key);
+        let open = self.ready()?;
+        let read = open.pages.read(1, |page| {
+            let mut bytes = [0; 4];
+            bytes.copy_from_slice(&page[at..at + 4]);
+            bytes
+        });
+        let read = read.map_err(|source| Error::io("reading", path, source))?;
+        Ok(read.unwrap_or_default())
     }
 
     /// What the object's id was made from, if that is known here or in the file.
