@@ -10,5 +10,6 @@ mod harness;
 mod counter_survives;
 mod limits;
 mod one_instance;
+mod sockets;
 mod traps;
 mod turns;

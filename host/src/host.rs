@@ -111,6 +111,13 @@ impl Host {
         Ok(())
     }
 
+    /// Ends when the host cannot go on: writing the commit log failed, and only a
+    /// restart, which recovers from what is on disk, mends that.
+    pub fn failed(&self) -> impl Future<Output = anyhow::Error> + use<> {
+        let registry = self.registry.clone();
+        async move { registry.died().await.into() }
+    }
+
     /// Lets requests in flight finish, puts every object to sleep and closes the
     /// data folder. What is not done after `within` is cut off.
     pub async fn shutdown(self, within: Duration) -> anyhow::Result<()> {
@@ -136,12 +143,7 @@ async fn load(engine: &Engine, data: &Path, app: &App) -> anyhow::Result<Served>
     let cache = data.join("cache");
     let code = Code::load(engine, &app.component, Some(&cache)).await;
     let code = code.with_context(|| format!("cannot use {}", app.component.display()))?;
-    let manifest = &app.manifest;
-    Ok(Served::new(
-        &manifest.name,
-        Arc::new(code),
-        options(manifest),
-    ))
+    Ok(Served::new(Arc::new(code), options(&app.manifest)))
 }
 
 fn options(manifest: &Manifest) -> Options {

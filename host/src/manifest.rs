@@ -272,7 +272,7 @@ fn read_limits(mut section: Section<'_>, mistakes: &mut Mistakes<'_>) -> Limits 
             .unwrap_or(default)
     };
     let limits = Limits {
-        memory_mib: take("memory_mib", default.memory_mib, 1..=4_096),
+        memory_mib: take("memory_mib", default.memory_mib, 1..=1_024),
         cpu_ms: take("cpu_ms", default.cpu_ms, 1..=HOUR_MS),
         idle_ms: take("idle_ms", default.idle_ms, 1..=24 * HOUR_MS),
         mailbox_events: take("mailbox_events", default.mailbox_events, 1..=1_000_000),

@@ -1,8 +1,8 @@
 //! The class `Sockets`: WebSockets that do what a test tells them.
 //!
 //! An upgrade takes `?tag=` (repeated), `?greet=TEXT`, `?refuse`, `?trap`,
-//! `?answer=STATUS`. A text message is a command (`instance`, `trap`, `fail`,
-//! `attach TEXT`, `attached`, `tag TEXT`, `tags`, `count`, `wait MS`,
+//! `?answer=STATUS`. A text message is a command (`instance`, `trap`,
+//! `say-then-trap TEXT`, `fail`, `attach TEXT`, `attached`, `tag TEXT`, `tags`, `count`, `wait MS`,
 //! `close CODE REASON`, `all TEXT`, `flood COUNT BYTES`, `write TEXT`) or else
 //! echoed; binary is echoed. `GET /` tells of all sockets, `/events` of all ends,
 //! `/auto?request=&response=` sets the auto-response.
@@ -59,6 +59,10 @@ impl DurableObject for Sockets {
         match command {
             "instance" => socket.send(self.instance.to_string())?,
             "trap" => panic!("told to trap"),
+            "say-then-trap" => {
+                socket.send(rest)?;
+                panic!("told to trap");
+            }
             "fail" => bail!("told to fail"),
             "attach" => socket.set_attachment(&rest)?,
             "attached" => socket.send_json(&socket.attachment::<Value>()?)?,

@@ -15,6 +15,12 @@ pub(super) async fn run(args: &args::Build) -> anyhow::Result<()> {
     let component = component(&project).await?;
     let report = host::inspect(&component).await?;
     show(&project, &component, &report);
+    if let Some(reason) = report.refused {
+        bail!(
+            "this host would refuse {}: {reason}",
+            terminal::short(&component).display()
+        );
+    }
     Ok(())
 }
 

@@ -30,8 +30,10 @@ pub(super) async fn run(args: args::Dev) -> anyhow::Result<()> {
             () = stop.asked() => break,
             refreshed = session.refresh() => refreshed?,
         }
+        let failed = session.failed();
         tokio::select! {
             () = stop.asked() => break,
+            error = failed => return Err(error),
             () = session.changed() => {}
         }
     }
@@ -92,6 +94,17 @@ impl Session {
                 terminal::status("Changed", format_args!("{first} and {} more", count - 1))
             }
             (None, _) => {}
+        }
+    }
+
+    /// Ends when the host cannot go on; never without a host.
+    fn failed(&self) -> impl Future<Output = anyhow::Error> + use<> {
+        let failed = self.running.as_ref().map(|running| running.host.failed());
+        async move {
+            match failed {
+                Some(failed) => failed.await,
+                None => std::future::pending().await,
+            }
         }
     }
 
@@ -182,9 +195,8 @@ impl Running {
         self.host.deploy(built.app).await?;
         let ms = begun.elapsed().as_millis();
         terminal::status("Swapped", format_args!("in {ms} ms; state is kept"));
-        if manifest.serve != self.manifest.serve {
-            let text = "[serve] in dormouse.toml has changed; restart to use it";
-            terminal::warning(text);
+        for key in only_at_start(&self.manifest, &manifest) {
+            terminal::warning(format_args!("{key} has changed; restart to use it"));
         }
         self.manifest = manifest;
         self.digest = built.digest;
@@ -193,6 +205,24 @@ impl Running {
         }
         Ok(())
     }
+}
+
+/// What has changed in dormouse.toml and is read only when the host starts.
+fn only_at_start(before: &Manifest, now: &Manifest) -> Vec<&'static str> {
+    let (old, new) = (&before.limits, &now.limits);
+    let changes = [
+        ("[serve]", before.serve != now.serve),
+        (
+            "`limits.request_body_bytes`",
+            old.request_body_bytes != new.request_body_bytes,
+        ),
+        (
+            "`limits.database_mib`",
+            old.database_mib != new.database_mib,
+        ),
+    ];
+    let changed = changes.into_iter().filter(|(_, changed)| *changed);
+    changed.map(|(key, _)| key).collect()
 }
 
 /// Starts on the wanted port, or on one after it if nobody asked for that port.

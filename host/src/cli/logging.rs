@@ -18,7 +18,6 @@ use tracing_subscriber::registry::LookupSpan;
 
 use super::args::{self, LogFormat};
 
-const GUEST: &str = "guest";
 /// A guest's own facts, already written as `a=1 b=two`.
 const GUEST_FIELDS: &str = "fields";
 const DIM: Style = Style::new().dimmed();
@@ -113,10 +112,9 @@ struct Record {
 
 impl Record {
     fn source(&self, target: &str) -> String {
-        match (target, self.class.as_str()) {
-            (GUEST, "") => GUEST.to_owned(),
-            (GUEST, class) => format!("{class}/{}", self.object),
-            (target, _) => target.to_owned(),
+        match self.class.as_str() {
+            "" => target.to_owned(),
+            class => format!("{class}/{}", self.object),
         }
     }
 

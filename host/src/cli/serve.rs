@@ -23,7 +23,10 @@ pub(super) async fn run(args: args::Serve) -> anyhow::Result<()> {
         () = stop.asked() => return Ok(()),
     };
     announce(&project.manifest, &host);
-    stop.asked().await;
+    tokio::select! {
+        () = stop.asked() => {}
+        error = host.failed() => return Err(error),
+    }
     stop::shut_down(host, args.door.shutdown_timeout).await;
     Ok(())
 }

@@ -173,10 +173,10 @@ impl Instance {
                 limit_ms: self.limits.construct.as_millis() as u64,
             }),
         };
-        if !matches!(exit, Exit::Stopped) {
-            if let Ok(database) = self.store.data_mut().database() {
-                database.abandon_turn();
-            }
+        if !matches!(exit, Exit::Stopped)
+            && let Ok(database) = self.store.data_mut().database()
+        {
+            database.abandon_turn();
         }
         exit
     }

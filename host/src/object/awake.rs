@@ -8,7 +8,7 @@ use std::future::Future;
 use std::pin::Pin;
 use std::task::{Context, Poll};
 
-use dormouse_storage::Ticket;
+use dormouse_storage::{Dead, Ticket};
 use tokio::sync::mpsc;
 
 use super::caller::Caller;
@@ -38,6 +38,7 @@ pub(super) struct Awake<'a> {
     leaving: Option<Leaving>,
     /// Why the instance ends although calls are in flight.
     cause: Option<Reset>,
+    dead: Option<Dead>,
 }
 
 /// The instance takes no more events and ends when those that run are done.
@@ -71,16 +72,21 @@ impl<'a> Awake<'a> {
             idle_timer: None,
             leaving: None,
             cause: None,
+            dead: None,
         }
     }
 
     /// Lets out what is committed, then tells the rest why they get no reply.
-    pub(super) async fn finish(mut self, exit: Exit) {
+    /// Gives back that the commit log is dead, which ends the whole host.
+    pub(super) async fn finish(mut self, exit: Exit) -> Option<Dead> {
         self.signal.set_idle_since(None);
         while let Some(opened) = self.outbox.next().await {
             match opened {
                 Ok(effects) => self.send(effects),
-                Err(dead) => self.cause = Some(Reset::Storage(dead.to_string().into())),
+                Err(dead) => {
+                    self.cause = Some(Reset::Storage(dead.to_string().into()));
+                    self.dead = Some(dead);
+                }
             }
         }
         let fault = match exit {
@@ -88,12 +94,15 @@ impl<'a> Awake<'a> {
             Exit::ConstructFailed(message) => Some(Fault::Guest(message.into())),
             Exit::Reset(reset) => Some(Fault::Reset(reset)),
         };
-        let Some(fault) = fault else { return };
+        let Some(fault) = fault else {
+            return self.dead;
+        };
         let first = self.first.take().map(|event| Caller::of(event).0);
         let running = self.callers.drain(..).map(|(_, caller)| caller);
         for caller in first.into_iter().chain(running) {
             caller.answer(self.who, Err(fault.clone()));
         }
+        self.dead
     }
 
     fn send(&mut self, effects: Vec<Effect>) {
@@ -114,7 +123,11 @@ impl<'a> Awake<'a> {
 
     fn poll_outbox(&mut self, cx: &mut Context<'_>) -> Result<(), Reset> {
         while let Poll::Ready(Some(opened)) = self.outbox.poll_open(cx) {
-            let effects = opened.map_err(|dead| Reset::Storage(dead.to_string().into()))?;
+            let effects = opened.map_err(|dead| {
+                let reset = Reset::Storage(dead.to_string().into());
+                self.dead = Some(dead);
+                reset
+            })?;
             self.send(effects);
         }
         Ok(())

@@ -76,7 +76,9 @@ impl Live {
             event,
         );
         let exit = instance.run(&mut awake).await;
-        awake.finish(exit).await;
+        if let Some(dead) = awake.finish(exit).await {
+            self.registry.dead.send_replace(Some(dead));
+        }
         drop(instance);
         drop(room);
     }

@@ -10,8 +10,8 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock};
 use std::time::Duration;
 
-use dormouse_storage::Storage;
-use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc};
+use dormouse_storage::{Dead, Storage};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc, watch};
 
 use super::caller::Caller;
 use super::live::Live;
@@ -65,6 +65,8 @@ pub(super) struct Inner {
     /// One permit for each instance that the pool can hold.
     room: Arc<Semaphore>,
     closing: AtomicBool,
+    /// Set once: nothing can be made durable any more.
+    pub(super) dead: watch::Sender<Option<Dead>>,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
@@ -87,11 +89,24 @@ struct Slot {
     signal: Arc<Signal>,
 }
 
+/// An event that no mailbox took.
+struct Refused {
+    event: Event,
+    fault: Fault,
+}
+
+impl Refused {
+    fn new(event: Event, fault: Fault) -> Box<Self> {
+        Box::new(Self { event, fault })
+    }
+}
+
 impl Served {
-    /// The classes of `code`, each with a namespace named after it.
+    /// The classes of `code`, each with a namespace named after it. The name of the
+    /// app has no part in ids: renaming it must not lose its objects from sight.
     #[must_use]
-    pub fn new(app: &str, code: Arc<Code>, options: Options) -> Self {
-        let namespace = |class: &Arc<str>| Namespace::new(class, &format!("{app}/{class}"));
+    pub fn new(code: Arc<Code>, options: Options) -> Self {
+        let namespace = |class: &Arc<str>| Namespace::new(class, class);
         let classes = code.classes().iter().map(|class| &class.name);
         let namespaces = classes.map(|name| (name.clone(), namespace(name)));
         Self {
@@ -112,6 +127,7 @@ impl Registry {
             shards: (0..SHARDS).map(|_| Mutex::default()).collect(),
             room: Arc::new(Semaphore::new(live_objects)),
             closing: AtomicBool::new(false),
+            dead: watch::Sender::new(None),
         }))
     }
 
@@ -136,13 +152,22 @@ impl Registry {
     /// Puts an event into the object's mailbox; never waits. Whatever happens to
     /// it, its reply channel is answered or closed.
     pub fn deliver(&self, namespace: &Namespace, object: ObjectName, event: Event) {
-        if let Err((event, fault)) = self.0.try_deliver(namespace, &object, event) {
+        if let Err(refused) = self.0.try_deliver(namespace, &object, event) {
+            let Refused { event, fault } = *refused;
             let who = Identity {
                 class: namespace.class.clone(),
                 object,
             };
             Caller::of(event).0.answer(&who, Err(fault));
         }
+    }
+
+    /// Ends when the commit log is dead: the host must stop and recover.
+    pub async fn died(&self) -> Dead {
+        let mut dead = self.0.dead.subscribe();
+        let found = dead.wait_for(Option::is_some).await;
+        let found = found.expect("the registry holds the sender").clone();
+        found.expect("it was waited for")
     }
 
     pub(super) fn clock(&self) -> &Clock {
@@ -194,9 +219,9 @@ impl Inner {
         namespace: &Namespace,
         object: &ObjectName,
         event: Event,
-    ) -> Result<(), (Event, Fault)> {
+    ) -> Result<(), Box<Refused>> {
         if self.closing.load(Ordering::Acquire) {
-            return Err((event, Fault::ShuttingDown));
+            return Err(Refused::new(event, Fault::ShuttingDown));
         }
         let key = Key {
             class: namespace.class.clone(),
@@ -216,9 +241,11 @@ impl Inner {
             Ok(()) => Ok(()),
             Err(mpsc::error::TrySendError::Full(event)) => {
                 let events = slot.mailbox.max_capacity();
-                Err((event, Fault::Overloaded { events }))
+                Err(Refused::new(event, Fault::Overloaded { events }))
             }
-            Err(mpsc::error::TrySendError::Closed(event)) => Err((event, Fault::ShuttingDown)),
+            Err(mpsc::error::TrySendError::Closed(event)) => {
+                Err(Refused::new(event, Fault::ShuttingDown))
+            }
         }
     }
 

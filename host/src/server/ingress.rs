@@ -41,13 +41,20 @@ struct Route<'a> {
 impl Door {
     pub(super) async fn serve(self, request: Request<HttpBody>) -> Response {
         let (parts, body) = request.into_parts();
-        match self.ask(parts, body).await {
+        let id = RequestId::next();
+        let response = match self.ask(id, parts, body).await {
             Ok(response) => response,
-            Err(problem) => problem.into_response(),
-        }
+            Err(problem) => problem.with_request(id).into_response(),
+        };
+        reply::mark(response, id)
     }
 
-    async fn ask(&self, mut parts: Parts, body: HttpBody) -> Result<Response, Problem> {
+    async fn ask(
+        &self,
+        request_id: RequestId,
+        mut parts: Parts,
+        body: HttpBody,
+    ) -> Result<Response, Problem> {
         self.check_headers(&parts.headers)?;
         let wish = upgrade::wish(&mut parts)?;
         let route = self.route(parts.uri.path())?;
@@ -60,7 +67,6 @@ impl Door {
             Refused::TooLarge => Problem::body_too_large(limit),
             Refused::Broken(why) => broken_body(why),
         })?;
-        let request_id = RequestId::next();
         let request = event::Request {
             method: parts.method.to_string(),
             url: self.url(&parts, route.rest),
@@ -74,14 +80,13 @@ impl Door {
             () = crossed(overflow) => return Err(Problem::body_too_large(limit)),
             result = answer => result,
         };
-        let response = match (result, wish) {
+        Ok(match (result, wish) {
             (Ok(Reply::Upgrade { headers, socket }), Some(wish)) => {
                 let object = Mail::new(self.registry.clone(), namespace.clone(), object);
                 reply::upgrade(headers, |headers| wish.grant(headers, socket, object))
             }
             (result, _) => reply::respond(result, &parts.method, request_id),
-        };
-        Ok(reply::mark(response, request_id))
+        })
     }
 
     async fn deliver(

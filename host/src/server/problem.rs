@@ -47,6 +47,11 @@ impl Problem {
         }
     }
 
+    pub(super) fn with_request(mut self, request: RequestId) -> Self {
+        self.request = Some(request.to_string());
+        self
+    }
+
     pub(super) fn with_classes(mut self, classes: Vec<String>) -> Self {
         self.classes = Some(classes);
         self
@@ -100,9 +105,8 @@ impl Problem {
                 fault.to_string(),
             ),
         };
-        problem.request = Some(request.to_string());
         problem.retryable = fault.retryable();
-        problem
+        problem.with_request(request)
     }
 }
 

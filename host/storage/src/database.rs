@@ -162,10 +162,12 @@ impl Database {
     /// Commits the turn; nothing to do when nothing was written. An error undoes the turn
     /// and breaks the database: the host resets the object.
     pub fn end_turn(&mut self) -> Result<(), Error> {
-        let open = self.ready()?;
-        if !open.turn.is_open() {
-            return Ok(());
+        if let Some(error) = &self.broken {
+            return Err(error.clone());
         }
+        let Some(open) = self.open.as_mut().filter(|open| open.turn.is_open()) else {
+            return Ok(());
+        };
         let Err(error) = open.turn.commit(&open.connection) else {
             self.wrote = true;
             self.shared.after_commit();
@@ -216,7 +218,8 @@ impl Database {
         self.ready()?;
         self.abandon_turn();
         self.shared.admit()?;
-        self.open = None;
+        let open = self.open.take();
+        self.interrupt = open.and_then(|mut open| open.connection.take_interrupt());
         if let Some(pages) = &self.pages {
             pages.truncate(0);
             pages.commit();

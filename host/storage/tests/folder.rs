@@ -299,3 +299,28 @@ fn a_namespace_must_be_a_folder_name() {
         assert!(matches!(error, Error::Namespace { .. }), "{error}");
     }
 }
+
+#[test]
+fn many_threads_and_checkpoints_do_not_get_in_each_others_way() {
+    let folder = Folder::new();
+    let mut options = folder.options();
+    (options.checkpoint_bytes, options.overlay_bytes) = (200 << 10, 100 << 10);
+    let storage = Storage::open(options).expect("a folder");
+    thread::scope(|scope| {
+        for number in 0..6 {
+            let storage = &storage;
+            scope.spawn(move || {
+                for round in 0..150 {
+                    write(storage, number, round);
+                }
+            });
+        }
+    });
+    assert_eq!(storage.trouble().map(|error| error.to_string()), None);
+    drop(storage);
+    let storage = folder.storage();
+    for number in 0..6 {
+        let expected: Vec<_> = (0..150).map(|round| vec![Value::Integer(round)]).collect();
+        assert_eq!(values(&storage, number), expected);
+    }
+}

@@ -401,6 +401,8 @@ fn an_endless_statement_is_interrupted() {
         "WITH RECURSIVE n(i) AS (VALUES (1) UNION ALL SELECT i + 1 FROM n) SELECT max(i) FROM n";
     assert_eq!(db.exec(endless, &[]).unwrap_err().kind(), Kind::Interrupted);
     assert!(db.broken().is_none(), "outside of a turn nothing is lost");
+    db.delete_all().unwrap();
+    assert_eq!(db.exec(endless, &[]).unwrap_err().kind(), Kind::Interrupted);
 }
 
 #[test]

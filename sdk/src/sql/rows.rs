@@ -92,8 +92,8 @@ impl Rows {
         self.rows_read
     }
 
-    /// How many rows SQLite changed; index entries and rows written by triggers
-    /// count.
+    /// How many rows SQLite changed; rows written by triggers count, index entries
+    /// do not.
     pub fn rows_written(&self) -> u64 {
         self.rows_written
     }

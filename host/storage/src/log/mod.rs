@@ -144,7 +144,8 @@ impl Log {
         }
         let time_ms = self.env.clock.now_ms().max(inner.last_time_ms);
         inner.last_time_ms = time_ms;
-        if inner.pending.is_empty() {
+        let first = inner.pending.is_empty();
+        if first {
             let batch = record::batch(inner.next, self.epoch, time_ms);
             inner.pending.extend_from_slice(&batch);
             inner.next += batch.len() as u64;
@@ -156,7 +157,10 @@ impl Log {
         inner.next += record.len() as u64;
         let end = inner.next;
         drop(inner);
-        self.work.notify_one();
+        // Later ones find the committer awake, or about to look again.
+        if first {
+            self.work.notify_one();
+        }
         Some(Place { start, end })
     }
 

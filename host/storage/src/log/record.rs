@@ -266,6 +266,34 @@ mod tests {
         }
     }
 
+    /// Whatever stands there, and even with a CRC that fits it, reading ends in an answer.
+    #[test]
+    fn no_bytes_make_the_reader_panic() {
+        let mut word = 0x9e37_79b9_7f4a_7c15_u64;
+        let mut next = || {
+            word ^= word << 13;
+            word ^= word >> 7;
+            word ^= word << 17;
+            word
+        };
+        let good = sample();
+        for _ in 0..200_000 {
+            let mut bytes = good[..64 + (next() as usize % (good.len() - 63))].to_vec();
+            for _ in 0..next() % 6 {
+                let at = 20 + next() as usize % (bytes.len() - 20);
+                bytes[at] = next() as u8;
+            }
+            let crc = payload_crc(&bytes);
+            seal(&mut bytes, crc, 4096, 9, next());
+            if let Some(record) = read(&bytes, 4096, 9, true) {
+                record
+                    .pages
+                    .iter()
+                    .for_each(|page| drop(page.decode(Some(&[1; PAGE_BYTES]))));
+            }
+        }
+    }
+
     #[test]
     fn a_batch_comes_back() {
         let record = batch(64, 2, 5);

@@ -255,6 +255,15 @@ impl Connection {
     }
 }
 
+impl Connection {
+    /// Stops asking, and gives the check back for another connection.
+    pub(crate) fn take_interrupt(&mut self) -> Option<Check> {
+        // SAFETY: db is open; without a handler nothing points to the box any more.
+        unsafe { ffi::sqlite3_progress_handler(self.db, 0, None, ptr::null_mut()) };
+        self.check.take().map(|check| *check)
+    }
+}
+
 impl Drop for Connection {
     fn drop(&mut self) {
         // SAFETY: no hook can run after this call; a null pointer is allowed.

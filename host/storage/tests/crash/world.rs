@@ -368,17 +368,23 @@ impl World {
             (0..OBJECTS)
                 .all(|object| self.history[object][self.at(object, *cut)].content == now[object])
         };
-        let Some(cut) = cuts.into_iter().rev().find(fits) else {
+        let known =
+            |cut: &u64| (0..OBJECTS).all(|object| self.at(object, *cut) >= self.seen[object]);
+        cuts.retain(fits);
+        let Some(last) = cuts.last().copied() else {
             return Err(Violation(self.describe(&now)));
+        };
+        // Deleted objects look alike: of several possible cuts the first leaves nothing in
+        // the history that later positions would contradict.
+        let Some(cut) = cuts.into_iter().find(known) else {
+            let versions: Vec<usize> = (0..OBJECTS).map(|object| self.at(object, last)).collect();
+            return Err(Violation(format!(
+                "versions {versions:?} survived, {:?} were seen",
+                self.seen
+            )));
         };
         for object in 0..OBJECTS {
             let version = self.at(object, cut);
-            if version < self.seen[object] {
-                let seen = self.seen[object];
-                return Err(Violation(format!(
-                    "object {object}: version {version} survived, {seen} was seen"
-                )));
-            }
             self.history[object].truncate(version + 1);
         }
         Ok(())
