@@ -9,6 +9,7 @@ use dormouse_storage::Database;
 use wasmtime::component::{GuestTaskId, ResourceTable};
 use wasmtime_wasi::{WasiCtx, WasiCtxBuilder, WasiCtxView, WasiView};
 
+use super::body::Flows;
 use super::instance::{CallId, Effect};
 use super::limits::{Limits, MemoryLimiter, Meter};
 use super::stdio::LogStream;
@@ -30,6 +31,8 @@ pub struct Context {
     database: Option<Database>,
     /// What the guest asked to send in the turn that runs.
     pub(super) effects: Vec<Effect>,
+    /// Response bodies that are under way.
+    pub(super) flows: Flows,
     tasks: Tasks,
     /// The object's sockets, which outlive this instance.
     pub(super) hub: Arc<Hub>,
@@ -77,6 +80,7 @@ impl Context {
             clock,
             database,
             effects: Vec::new(),
+            flows: Flows::default(),
             tasks: Tasks::default(),
             hub,
             accepted: Vec::new(),
