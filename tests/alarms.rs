@@ -5,7 +5,9 @@ use std::time::Duration;
 use dormouse_storage::Alarm;
 use serde_json::{Value as Json, json};
 
-use crate::harness::{Process, World, app_folder, eventually, logs_of, probe, probe_app};
+use crate::harness::{
+    Process, Record, World, app, app_folder, eventually, logs_of, probe, probe_app, reminder,
+};
 
 const MS: Duration = Duration::from_millis(1);
 const SECOND: Duration = Duration::from_secs(1);
@@ -436,6 +438,95 @@ async fn alarms_go_by_the_date_when_that_is_set() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+async fn a_schedule_sets_its_alarm_anew_after_success_and_after_a_dead_letter() {
+    let world = World::probe().await;
+    let name = "schedule";
+    // The clock stands at midnight UTC on January 1, which is 01:00 in Berlin.
+    let start = now_ms(&world);
+    let (hour, day) = (3_600_000, 86_400_000);
+    let cron = json!({"set_cron": "0 9 * * *", "zone": "Europe/Berlin", "name": "daily"});
+    let ran = world.run(name, json!([cron.clone(), cron])).await;
+    let first = start + 8 * hour;
+    assert_eq!(
+        ran.results,
+        [json!({"alarm": first}), json!({"alarm": first})]
+    );
+    world.clock.advance(Duration::from_millis(8 * hour));
+    let runs = world.until_runs(name, 1).await;
+    assert_eq!(runs[0]["scheduled_ms"], first);
+    let second = (first + day) as i64;
+    world
+        .until_alarms(name, |alarms| alarms[0].due_ms == Some(second))
+        .await;
+
+    // Missed ones are not made up for.
+    world.clock.advance(Duration::from_millis(3 * day));
+    let runs = world.until_runs(name, 2).await;
+    assert_eq!(runs[1]["scheduled_ms"], second);
+    let next = (first + 4 * day) as i64;
+    world
+        .until_alarms(name, |alarms| alarms[0].due_ms == Some(next))
+        .await;
+
+    let fail = json!({"on_alarm": "daily", "steps": [{"fail": "as told"}]});
+    world.run(name, json!([fail])).await;
+    world.clock.advance(Duration::from_millis(day));
+    for retry in 1..=6 {
+        world
+            .until_alarms(name, |alarms| alarms[0].retries == retry)
+            .await;
+        world.clock.advance(Duration::from_secs(80));
+    }
+    let alarms = world
+        .until_alarms(name, |alarms| alarms[0].dead.is_some())
+        .await;
+    assert_eq!(
+        alarms[0].due_ms,
+        Some(next + day as i64),
+        "the schedule goes on"
+    );
+
+    let wrong = json!([
+        {"set_cron": "0 99 * * *", "zone": "UTC"}, {"set_cron": "0 9 * * *", "zone": "Mars"},
+    ]);
+    let ran = world.run(name, wrong).await;
+    let kinds: Vec<_> = ran
+        .results
+        .iter()
+        .map(|one| &one["error"]["kind"])
+        .collect();
+    assert_eq!(kinds, ["InvalidSchedule", "InvalidSchedule"]);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+async fn a_reminder_moves_to_the_other_list_when_it_is_due() {
+    let world = World::start(app("reminder", reminder())).await;
+    let post = async |at: &str, text: &str| {
+        let body = json!({"at": at, "text": text}).to_string();
+        world.post("/Reminders/ada", body).await
+    };
+    assert_eq!(post("2030-01-01T00:02:00Z", "second").await.status, 201);
+    assert_eq!(post("2030-01-01T00:01:00Z", "first").await.status, 201);
+    assert_eq!(post("some day", "never").await.status, 400);
+    let texts = async |list: &str| {
+        let lists = world.get("/Reminders/ada").await.json();
+        let texts = lists[list].as_array().unwrap().iter();
+        texts
+            .map(|one| one["text"].as_str().unwrap().to_owned())
+            .collect::<Vec<_>>()
+    };
+    assert_eq!(texts("waiting").await, ["first", "second"]);
+    for done in [&["first"][..], &["first", "second"]] {
+        world.clock.advance(Duration::from_secs(60));
+        eventually("a reminder", async || {
+            (texts("done").await == done).then_some(())
+        })
+        .await;
+    }
+    assert!(texts("waiting").await.is_empty());
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
 async fn kill_9_loses_no_alarm() {
     let app = app_folder("probe", &probe(), "");
     let data = tempfile::tempdir().unwrap();
@@ -486,7 +577,7 @@ fn now_ms(world: &World) -> u64 {
 /// How often the handler of the object has begun.
 fn handled(object: &str) -> usize {
     let records = logs_of(object);
-    let begins = |one: &&crate::harness::Record| one.message().starts_with("alarm {");
+    let begins = |one: &&Record| one.message().starts_with("alarm {");
     records.iter().filter(begins).count()
 }
 

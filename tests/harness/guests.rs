@@ -14,6 +14,10 @@ pub(crate) fn probe() -> PathBuf {
     built().join("probe.wasm")
 }
 
+pub(crate) fn reminder() -> PathBuf {
+    built().join("reminder.wasm")
+}
+
 /// The repository's root.
 pub(super) fn root() -> &'static Path {
     let host = Path::new(env!("CARGO_MANIFEST_DIR"));

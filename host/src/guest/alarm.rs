@@ -55,7 +55,10 @@ impl Run {
     }
 
     fn succeeded(&self, database: &mut Database, now_ms: i64) -> Result<(), Error> {
-        let next_ms = self.next_ms(now_ms);
+        let next_ms = match self.next_ms(now_ms).transpose() {
+            Ok(next_ms) => next_ms,
+            Err(error) => return self.given_up(database, now_ms, &error.to_string()),
+        };
         database.finish_alarm(&self.alarm, AlarmOutcome::Done { next_ms })?;
         Ok(())
     }
@@ -70,14 +73,15 @@ impl Run {
     fn dead<'a>(&self, error: &'a str, now_ms: i64) -> AlarmOutcome<'a> {
         AlarmOutcome::Dead {
             error: &error[..error.floor_char_boundary(MAX_ERROR_BYTES)],
-            next_ms: self.next_ms(now_ms),
+            next_ms: self.next_ms(now_ms).and_then(Result::ok),
         }
     }
 
-    /// When the alarm's schedule wants it again.
-    fn next_ms(&self, now_ms: i64) -> Option<i64> {
+    /// When the alarm's schedule, if it has one, wants it again. An error means that
+    /// the world has changed: time zones come and go.
+    fn next_ms(&self, now_ms: i64) -> Option<Result<i64, cron::Error>> {
         let cron = self.alarm.cron.as_ref()?;
-        cron::next_ms(&cron.expression, &cron.zone, now_ms).ok()
+        Some(cron::next_ms(&cron.expression, &cron.zone, now_ms))
     }
 
     fn log_dead(&self, error: &str) {
