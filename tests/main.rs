@@ -8,9 +8,21 @@
 mod harness;
 
 mod alarms;
+mod bodies;
+mod classes;
+mod command_line;
 mod counter_survives;
+mod deploy;
+mod gigabyte;
+mod idle;
+mod interleaving;
 mod limits;
+mod log_records;
 mod one_instance;
+mod parallel;
+mod refusals;
+mod routing;
+mod shutdown;
 mod sockets;
 mod traps;
 mod turns;
