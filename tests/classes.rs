@@ -11,7 +11,7 @@ async fn classes_of_one_component_live_apart() {
     let world = World::probe().await;
     assert_eq!(
         world.host.classes(),
-        ["Broken", "Probe", "Second", "Sockets"]
+        ["Broken", "Deaf", "Probe", "Second", "Sockets"]
     );
     let value = async |name: &str| world.get(&format!("/Second/{name}")).await.json();
     assert_eq!(
