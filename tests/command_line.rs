@@ -182,19 +182,19 @@ async fn a_flag_wins_over_the_environment_and_that_over_the_manifest() {
         fs::create_dir(&data).unwrap();
         share_compiled_code(&data).await;
     }
-    let variable = ("DORMOUSE_DATA", "by-variable");
-    let flag = ["--data", "by-flag"];
-    let runs: [(&[(&str, &str)], &[&str], &str); 5] = [
-        (&[], &[], "1\n"),
-        (&[variable], &[], "1\n"),
-        (&[variable], &flag, "1\n"),
-        (&[], &flag, "2\n"),
-        (&[], &[], "2\n"),
+    let variable = vec![("DORMOUSE_DATA", "by-variable")];
+    let flag = vec!["--data", "by-flag"];
+    let runs = [
+        (vec![], vec![], "1\n"),
+        (variable.clone(), vec![], "1\n"),
+        (variable, flag.clone(), "1\n"),
+        (vec![], flag, "2\n"),
+        (vec![], vec![], "2\n"),
     ];
     for (variables, flags, count) in runs {
         let mut serve = dormouse();
         serve.arg("serve").arg(app.path()).args(["--listen", "0"]);
-        serve.envs(variables.iter().copied()).args(flags);
+        serve.envs(variables.clone()).args(&flags);
         let host = Process::start(serve.current_dir(app.path())).await;
         let answer = host.get("/Counter/where").await;
         assert_eq!(answer.text(), count, "{variables:?} {flags:?}");

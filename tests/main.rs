@@ -5,6 +5,8 @@
 //! [`harness::Process`], the real binary. No test sleeps: it moves the clock, or
 //! asks again and again, within a bound, for what it waits for.
 
+#![allow(clippy::unwrap_used, reason = "helpers of tests are tests")]
+
 mod harness;
 
 mod alarms;
