@@ -231,7 +231,7 @@ async fn a_failing_alarm_is_tried_again_six_times_and_kept_as_a_dead_letter() {
     );
 
     let object = world.host.object("Probe", name).unwrap();
-    assert_eq!(world.host.dead_letters(), [object.clone()]);
+    assert_eq!(world.host.dead_letters(), std::slice::from_ref(&object));
     world.clock.advance(Duration::from_secs(100_000));
     assert_eq!(handled(name), 7);
 
