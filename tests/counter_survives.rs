@@ -77,7 +77,7 @@ async fn count(host: Client, counted: Arc<AtomicUsize>) -> Vec<u64> {
     let mut connection = host.connect().await;
     loop {
         let request = host.request(http::Method::POST, "/Counter/alice", empty());
-        let answer = match connection.send_request(request).await {
+        let answer = match connection.send(request).await {
             Ok(response) => crate::harness::Answer::read(response).await,
             Err(error) => Err(error),
         };

@@ -5,12 +5,26 @@
 //! [`harness::Process`], the real binary. No test sleeps: it moves the clock, or
 //! asks again and again, within a bound, for what it waits for.
 
+#![allow(clippy::unwrap_used, reason = "helpers of tests are tests")]
+
 mod harness;
 
 mod alarms;
+mod bodies;
+mod classes;
+mod command_line;
 mod counter_survives;
+mod deploy;
+mod gigabyte;
+mod idle;
+mod interleaving;
 mod limits;
+mod log_records;
 mod one_instance;
+mod parallel;
+mod refusals;
+mod routing;
+mod shutdown;
 mod sockets;
 mod traps;
 mod turns;

@@ -6,7 +6,7 @@
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use anyhow::Context as _;
 use dormouse_storage::Storage;
@@ -24,6 +24,10 @@ mod alarms;
 
 /// How long events on replaced code may take to finish.
 const DRAIN: Duration = Duration::from_secs(10);
+
+/// How long tasks that are done may take to let go of the data folder, so that
+/// the next host can have it at once.
+const RELEASE: Duration = Duration::from_secs(1);
 
 /// This machine's side.
 #[derive(Clone, Debug)]
@@ -142,6 +146,11 @@ impl Host {
         self.server.stop(within).await;
         self.registry.close(within).await;
         self.storage.close()?;
+        drop(self.registry);
+        let deadline = Instant::now() + RELEASE.min(within);
+        while !self.storage.is_last() && Instant::now() < deadline {
+            tokio::time::sleep(Duration::from_millis(1)).await;
+        }
         Ok(())
     }
 }

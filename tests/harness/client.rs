@@ -43,6 +43,10 @@ pub(crate) struct Client {
     pub(crate) address: SocketAddr,
 }
 
+/// A connection kept open for one request after the other.
+#[derive(Debug)]
+pub(crate) struct Connection(http1::SendRequest<Body>);
+
 /// A response with its whole body.
 #[derive(Clone, Debug)]
 pub(crate) struct Answer {
@@ -107,6 +111,16 @@ impl Answer {
     }
 }
 
+impl Connection {
+    pub(crate) async fn send(
+        &mut self,
+        request: Request<Body>,
+    ) -> hyper::Result<Response<Incoming>> {
+        self.0.ready().await?;
+        self.0.send_request(request).await
+    }
+}
+
 impl Client {
     pub(crate) async fn get(&self, path: &str) -> Answer {
         self.ask(Method::GET, path, empty()).await
@@ -132,15 +146,15 @@ impl Client {
 
     /// The response as soon as its head is there.
     pub(crate) async fn send(&self, request: Request<Body>) -> hyper::Result<Response<Incoming>> {
-        self.connect().await.send_request(request).await
+        self.connect().await.send(request).await
     }
 
-    pub(crate) async fn connect(&self) -> http1::SendRequest<Body> {
+    pub(crate) async fn connect(&self) -> Connection {
         let io = TokioIo::new(self.tcp().await);
         let (sender, connection) = http1::handshake(io).await.expect("a connection");
         // How it ends is seen by the request.
         tokio::spawn(connection);
-        sender
+        Connection(sender)
     }
 
     pub(crate) async fn connect_http2(&self) -> http2::SendRequest<Body> {

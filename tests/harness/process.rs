@@ -11,6 +11,7 @@ use tempfile::TempDir;
 
 use super::client::Client;
 use super::wait::eventually;
+use super::world::share_compiled_code;
 
 /// A `dormouse serve` or `dormouse dev` that listens.
 pub(crate) struct Process {
@@ -44,6 +45,7 @@ pub(crate) fn dormouse() -> Command {
 impl Process {
     /// Serves the app in a folder on this data; logs are JSON.
     pub(crate) async fn serve(app: &Path, data: &Path, more: &[&str]) -> Self {
+        share_compiled_code(data).await;
         let mut command = dormouse();
         command.arg("serve").arg(app).arg("--data").arg(data);
         command.args(["--listen", "127.0.0.1:0", "--log-format", "json"]);

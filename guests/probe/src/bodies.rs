@@ -5,6 +5,7 @@
 //! | `/echo` | the request's body, streamed back |
 //! | `/sink` | `{"bytes", "checksum"}` of the request's body (FNV-1a, 64 bits, hex) |
 //! | `/source?bytes=n` | `n` bytes, streamed in chunks of 64 KiB; byte `i` is `i % 251` |
+//! | `/source?bytes=n&length=m` | the same, under the header `content-length: m` |
 //! | `/own?bytes=n` | `/sink` of `/source`, both inside the object |
 //! | `/big?bytes=n` | the same, as one piece |
 //! | `/drip?chunks=n&wait_ms=m` | lines `0`, `1`, … with a wait before each |
@@ -25,7 +26,13 @@ pub async fn answer(request: Request) -> Result<Response> {
     match request.path() {
         "/echo" => Ok(echo(request)),
         "/sink" => sink(request.into_body()).await,
-        "/source" => Ok(streamed(number(&request, "bytes")?)),
+        "/source" => {
+            let response = streamed(number(&request, "bytes")?);
+            Ok(match request.query_value("length") {
+                Some(length) => response.with_header("content-length", &*length),
+                None => response,
+            })
+        }
         "/source-then-trap" => {
             let bytes = number(&request, "bytes")?;
             Ok(Response::stream(move |body| async move {

@@ -1,5 +1,7 @@
 //! Two further classes in the same component.
 
+use std::time::Duration;
+
 use dormouse_sdk::prelude::*;
 use serde_json::json;
 
@@ -26,7 +28,8 @@ impl DurableObject for Second {
     }
 }
 
-/// Cannot be made if its name begins with `bad`.
+/// Cannot be made if its name begins with `bad` (it fails), `trap` or `slow` (it
+/// takes a minute).
 struct Broken;
 
 #[durable_object]
@@ -34,6 +37,10 @@ impl DurableObject for Broken {
     async fn new(state: State, _env: Env) -> Result<Self> {
         let name = state.id().name().unwrap_or_default();
         ensure!(!name.starts_with("bad"), "`{name}` is told to fail");
+        assert!(!name.starts_with("trap"), "`{name}` is told to trap");
+        if name.starts_with("slow") {
+            sleep(Duration::from_secs(60)).await;
+        }
         Ok(Self)
     }
 

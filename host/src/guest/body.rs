@@ -3,10 +3,12 @@
 //! Both directions keep at most [`CHANNEL_CHUNKS`] chunks of
 //! [`MAX_CHUNK_BYTES`] in the channel, so a fast writer waits for a slow reader.
 //! What a guest writes becomes an [`Effect`], so that it passes the output gate
-//! in order with everything else.
+//! in order with everything else. A guest may also hand on a stream that it was
+//! given: that one flows without any guest code, and only [`Flows`] shows it.
 
 use std::future::Future;
 use std::pin::Pin;
+use std::sync::Arc;
 use std::task::{Context as Poller, Poll, ready};
 
 use bytes::{Buf, Bytes};
@@ -63,8 +65,10 @@ pub(super) fn lift(
         types::Body::Bytes(bytes) => Body::Bytes(bytes.into()),
         types::Body::Stream((stream, future)) => {
             let (sender, chunks) = mpsc::channel(CHANNEL_CHUNKS);
-            stream.pipe(&mut store, ChunkConsumer(Slot::new(sender.clone())))?;
-            future.pipe(&mut store, EndConsumer(Slot::new(sender)))?;
+            let slot = || Slot::new(sender.clone(), &store.data().flows);
+            let (data, end) = (ChunkConsumer(slot()), EndConsumer(slot()));
+            stream.pipe(&mut store, data)?;
+            future.pipe(&mut store, end)?;
             Body::Stream(chunks)
         }
     })
@@ -126,16 +130,28 @@ impl StreamProducer<Context> for Producer {
     }
 }
 
+/// Counts the ends of response streams that have not come to rest.
+#[derive(Default)]
+pub(super) struct Flows(Arc<()>);
+
+impl Flows {
+    pub(super) fn is_any(&self) -> bool {
+        Arc::strong_count(&self.0) > 1
+    }
+}
+
 /// One place in a response's channel, waited for again and again.
 struct Slot {
     sender: mpsc::Sender<Chunk>,
+    _flow: Arc<()>,
     waiting: Option<Pin<Box<dyn Future<Output = Option<Permit>> + Send>>>,
 }
 
 impl Slot {
-    fn new(sender: mpsc::Sender<Chunk>) -> Self {
+    fn new(sender: mpsc::Sender<Chunk>, flows: &Flows) -> Self {
         Self {
             sender,
+            _flow: flows.0.clone(),
             waiting: None,
         }
     }
@@ -187,10 +203,7 @@ impl StreamConsumer<Context> for ChunkConsumer {
         let data = Bytes::copy_from_slice(&available[..count]);
         direct.mark_read(count);
         let chunk = Chunk::Data(data);
-        store
-            .data_mut()
-            .effects
-            .push(Effect::Chunk { permit, chunk });
+        release(&mut store, cx, Effect::Chunk { permit, chunk });
         Poll::Ready(Ok(StreamResult::Completed))
     }
 }
@@ -218,13 +231,17 @@ impl FutureConsumer<Context> for EndConsumer {
         };
         if let Some(permit) = permit {
             let chunk = Chunk::End(how.map_err(|failure| failure.message));
-            store
-                .data_mut()
-                .effects
-                .push(Effect::Chunk { permit, chunk });
+            release(&mut store, cx, Effect::Chunk { permit, chunk });
         }
         Poll::Ready(Ok(()))
     }
+}
+
+/// Adds an effect, and sees to it that the loop which collects effects has a look:
+/// it was polled before the streams were, and no guest code may follow.
+fn release(store: &mut StoreContextMut<'_, Context>, cx: &Poller<'_>, effect: Effect) {
+    store.data_mut().effects.push(effect);
+    cx.waker().wake_by_ref();
 }
 
 fn read_one<T: Lift + 'static>(

@@ -10,6 +10,7 @@ use wasmtime::component::{GuestTaskId, ResourceTable};
 use wasmtime_wasi::{WasiCtx, WasiCtxBuilder, WasiCtxView, WasiView};
 
 use super::alarm::Run;
+use super::body::Flows;
 use super::instance::{CallId, Effect};
 use super::limits::{Limits, MemoryLimiter, Meter};
 use super::stdio::LogStream;
@@ -31,6 +32,8 @@ pub struct Context {
     database: Option<Database>,
     /// What the guest asked to send in the turn that runs.
     pub(super) effects: Vec<Effect>,
+    /// Response bodies that are under way.
+    pub(super) flows: Flows,
     tasks: Tasks,
     /// Whether the class has a handler for alarms.
     pub(super) handles_alarms: bool,
@@ -82,6 +85,7 @@ impl Context {
             clock,
             database,
             effects: Vec::new(),
+            flows: Flows::default(),
             tasks: Tasks::default(),
             handles_alarms: false,
             alarm_runs: Vec::new(),

@@ -78,7 +78,8 @@ pub(super) struct Handlers {
 pub struct Load {
     /// Calls without a result.
     pub calls: usize,
-    /// Whether any guest task is alive, answered calls with work left included.
+    /// Whether any guest task is alive, answered calls with work left included, or
+    /// any response body is under way.
     pub busy: bool,
 }
 
@@ -271,7 +272,8 @@ async fn drive(
             }
             let load = Load {
                 calls: calls.len(),
-                busy: accessor.poll_no_interesting_tasks(cx).is_pending(),
+                busy: accessor.poll_no_interesting_tasks(cx).is_pending()
+                    || accessor.with(|mut access| access.get().flows.is_any()),
             };
             match life.poll_next(cx, load) {
                 Poll::Ready(Next::Start(call)) => {

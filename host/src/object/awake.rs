@@ -22,18 +22,23 @@ use crate::guest::{Call, CallId, Effect, Exit, Identity, Life, Load, Next};
 use crate::outbox::Outbox;
 use crate::socket::Hub;
 
+/// What an object has and keeps, whether it is awake or not.
+pub(super) struct Surroundings<'a> {
+    pub(super) who: &'a Identity,
+    pub(super) signal: &'a Signal,
+    pub(super) hub: &'a Hub,
+    pub(super) note: &'a Note,
+    pub(super) clock: &'a Clock,
+    pub(super) options: &'a Options,
+}
+
 pub(super) struct Awake<'a> {
     mailbox: &'a mut mpsc::Receiver<Event>,
-    signal: &'a Signal,
-    hub: &'a Hub,
-    note: &'a Note,
-    clock: Clock,
-    options: &'a Options,
+    around: Surroundings<'a>,
     /// The event that woke the object; waits for the constructor.
     first: Option<Event>,
     next_call: CallId,
     callers: Vec<(CallId, Caller)>,
-    who: &'a Identity,
     outbox: Outbox<Effect>,
     alarm_deadlines: Deadlines,
     idle_since: Option<Moment>,
@@ -61,25 +66,15 @@ struct Leaving {
 impl<'a> Awake<'a> {
     pub(super) fn new(
         mailbox: &'a mut mpsc::Receiver<Event>,
-        signal: &'a Signal,
-        hub: &'a Hub,
-        note: &'a Note,
-        clock: Clock,
-        options: &'a Options,
-        who: &'a Identity,
+        around: Surroundings<'a>,
         first: Event,
     ) -> Self {
         Self {
             mailbox,
-            signal,
-            hub,
-            note,
-            clock,
-            options,
+            around,
             first: Some(first),
             next_call: 0,
             callers: Vec::new(),
-            who,
             outbox: Outbox::default(),
             alarm_deadlines: Deadlines::default(),
             idle_since: None,
@@ -92,7 +87,7 @@ impl<'a> Awake<'a> {
 
     /// Lets out what is committed, then tells the rest why they get no reply.
     pub(super) async fn finish(mut self, exit: Exit) -> Finished {
-        self.signal.set_idle_since(None);
+        self.around.signal.set_idle_since(None);
         while let Some(opened) = self.outbox.next().await {
             match opened {
                 Ok(effects) => self.send(effects),
@@ -117,7 +112,7 @@ impl<'a> Awake<'a> {
         let first = self.first.take().map(|event| Caller::of(event).0);
         let running = self.callers.drain(..).map(|(_, caller)| caller);
         for caller in first.into_iter().chain(running) {
-            caller.answer(self.who, Err(fault.clone()));
+            caller.answer(self.around.who, Err(fault.clone()));
         }
         Finished {
             ended: Some(Ended {
@@ -132,14 +127,14 @@ impl<'a> Awake<'a> {
         for effect in effects {
             match effect {
                 Effect::Chunk { permit, chunk } => drop(permit.send(chunk)),
-                Effect::Frame { socket, frame } => self.hub.transmit(socket, frame),
+                Effect::Frame { socket, frame } => self.around.hub.transmit(socket, frame),
                 Effect::Reply { call, result } => {
                     let at = self.callers.iter().position(|(id, _)| *id == call);
                     let at = at.expect("a call is answered once");
                     let (_, caller) = self.callers.swap_remove(at);
                     self.alarm_deadlines.remove(call);
                     let result = result.map_err(|message| Fault::Guest(message.into()));
-                    caller.answer(self.who, result);
+                    caller.answer(self.around.who, result);
                 }
             }
         }
@@ -161,7 +156,7 @@ impl<'a> Awake<'a> {
         if let Some(first) = self.first.take() {
             return Poll::Ready(first);
         }
-        if self.leaving.is_some() || load.calls >= self.options.concurrent_events {
+        if self.leaving.is_some() || load.calls >= self.around.options.concurrent_events {
             return Poll::Pending;
         }
         match self.mailbox.poll_recv(cx) {
@@ -175,7 +170,7 @@ impl<'a> Awake<'a> {
         let id = self.next_call;
         self.next_call += 1;
         if is_alarm(&event) {
-            self.alarm_deadlines.add(id, &self.clock);
+            self.alarm_deadlines.add(id, self.around.clock);
         }
         let (caller, request_id, kind) = Caller::of(event);
         self.callers.push((id, caller));
@@ -193,13 +188,13 @@ impl<'a> Awake<'a> {
             return;
         }
         let late = if flags & CLOSE == 0 {
-            let limit_ms = self.options.drain.as_millis() as u64;
+            let limit_ms = self.around.options.drain.as_millis() as u64;
             Reset::Replaced { limit_ms }
         } else {
             Reset::ShuttingDown
         };
         self.leaving = Some(Leaving {
-            timeout: self.clock.sleep(self.options.drain),
+            timeout: self.around.clock.sleep(self.around.options.drain),
             late,
         });
     }
@@ -220,11 +215,11 @@ impl<'a> Awake<'a> {
         if flags & EVICT != 0 || self.leaving.is_some() {
             return Poll::Ready(Next::Stop);
         }
-        let since = self.idle_since.unwrap_or_else(|| self.clock.now());
+        let since = self.idle_since.unwrap_or_else(|| self.around.clock.now());
         self.set_idle_since(Some(since));
-        let deadline = since + self.options.idle;
+        let deadline = since + self.around.options.idle;
         loop {
-            let clock = &self.clock;
+            let clock = &self.around.clock;
             let timer = self
                 .idle_timer
                 .get_or_insert_with(|| clock.sleep_until(deadline));
@@ -232,7 +227,7 @@ impl<'a> Awake<'a> {
                 return Poll::Pending;
             }
             self.idle_timer = None;
-            if self.clock.now() >= deadline {
+            if self.around.clock.now() >= deadline {
                 return Poll::Ready(Next::Stop);
             }
         }
@@ -241,7 +236,7 @@ impl<'a> Awake<'a> {
     fn set_idle_since(&mut self, moment: Option<Moment>) {
         if self.idle_since != moment {
             self.idle_since = moment;
-            self.signal.set_idle_since(moment);
+            self.around.signal.set_idle_since(moment);
         }
     }
 }
@@ -254,7 +249,7 @@ impl Life for Awake<'_> {
     }
 
     fn alarms_changed(&mut self, summary: AlarmSummary) {
-        self.note.set(summary);
+        self.around.note.set(summary);
     }
 
     fn poll_next(&mut self, cx: &mut Context<'_>, load: Load) -> Poll<Next> {
@@ -266,7 +261,7 @@ impl Life for Awake<'_> {
             self.cause = Some(reset);
             return Poll::Ready(Next::Stop);
         }
-        let flags = self.signal.poll(cx);
+        let flags = self.around.signal.poll(cx);
         self.obey(flags);
         if let Poll::Ready(event) = self.poll_mail(cx, load) {
             return Poll::Ready(self.start(event));

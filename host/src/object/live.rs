@@ -9,7 +9,7 @@ use dormouse_storage::{Database, ObjectKey};
 use tokio::sync::{OwnedSemaphorePermit, mpsc};
 
 use super::alarm::{self, Asleep};
-use super::awake::Awake;
+use super::awake::{Awake, Surroundings};
 use super::caller::Caller;
 use super::registry::{Inner, Key, Served};
 use super::signal::{EVICT, REPLACE, Signal};
@@ -78,16 +78,15 @@ impl Live {
             Ok(awoken) => awoken,
             Err(fault) => return Caller::of(event).0.answer(&self.who, Err(fault)),
         };
-        let mut awake = Awake::new(
-            &mut self.mailbox,
-            &self.signal,
-            &self.hub,
-            &note,
-            self.registry.clock.clone(),
-            &served.options,
-            &self.who,
-            event,
-        );
+        let around = Surroundings {
+            who: &self.who,
+            signal: &self.signal,
+            hub: &self.hub,
+            note: &note,
+            clock: &self.registry.clock,
+            options: &served.options,
+        };
+        let mut awake = Awake::new(&mut self.mailbox, around, event);
         let exit = instance.run(&mut awake).await;
         let finished = awake.finish(exit).await;
         let runs = instance.take_alarm_runs();

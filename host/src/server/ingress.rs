@@ -8,6 +8,7 @@ use std::borrow::Cow;
 
 use axum::body::Body as HttpBody;
 use axum::response::{IntoResponse, Response};
+use http::header::{CONNECTION, HeaderName};
 use http::request::Parts;
 use http::{HeaderMap, Request, StatusCode};
 use percent_encoding::percent_decode_str;
@@ -195,12 +196,24 @@ impl Door {
     }
 }
 
+/// Without the headers of the connection, those that it names itself included.
 fn end_to_end(headers: &HeaderMap) -> Vec<(String, Vec<u8>)> {
+    let named = connection_options(headers);
     let passing = headers
         .iter()
-        .filter(|(name, _)| !HOP_BY_HOP.contains(name));
+        .filter(|(name, _)| !HOP_BY_HOP.contains(name) && !named.contains(name));
     passing
         .map(|(name, value)| (name.as_str().to_owned(), value.as_bytes().to_vec()))
+        .collect()
+}
+
+/// What `connection` lists, RFC 9110 section 7.6.1.
+fn connection_options(headers: &HeaderMap) -> Vec<HeaderName> {
+    let lists = headers.get_all(CONNECTION).iter();
+    lists
+        .filter_map(|list| list.to_str().ok())
+        .flat_map(|list| list.split(','))
+        .filter_map(|name| name.trim().parse().ok())
         .collect()
 }
 

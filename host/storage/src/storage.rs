@@ -191,6 +191,12 @@ impl Storage {
         self.shared.lock_trouble().clone()
     }
 
+    /// Whether nobody else holds the folder: no other handle, no database. It is
+    /// free for another process once this handle is dropped, too.
+    pub fn is_last(&self) -> bool {
+        Arc::strong_count(&self.shared) == 1
+    }
+
     /// Makes everything durable and ends the threads; for an orderly end.
     pub fn close(&self) -> Result<(), Error> {
         let result = self.shared.checkpoint();

@@ -1,6 +1,8 @@
 //! What alarms promise as rows: one transaction with everything else, runs that end
 //! without touching what was set meanwhile, and a file that says when to look into it.
 
+#![allow(clippy::unwrap_used)]
+
 mod common;
 
 use common::{Folder, key};
