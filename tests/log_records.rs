@@ -48,16 +48,30 @@ async fn records_of_events_that_interleave_carry_their_own_request() {
     let world = World::probe().await;
     let name = "log-interleaved";
     let say = |word: &str| json!({"log": {"level": "info", "message": word}});
-    let steps = json!([say("first, before"), {"hold": "x"}, say("first, after")]);
+    let print = |word: &str| json!({"print": word});
+    let complain = |word: &str| json!({"print": word, "stderr": true});
+    let steps = json!([
+        say("first, before"),
+        {"hold": "x"},
+        say("first, after"),
+        print("first, printed"),
+        complain("first, complained"),
+    ]);
     let first = world.start_run(name, steps);
     world.until_held(name, "x", 1).await;
-    let steps = json!([say("second, before"), {"release": "x"}, say("second, after")]);
+    let steps = json!([
+        say("second, before"),
+        print("second, printed"),
+        complain("second, complained"),
+        {"release": "x"},
+        say("second, after"),
+    ]);
     let second = world.try_run(name, steps).await;
     let first = first.await.unwrap();
     let [first, second] = [&first, &second].map(|answer| answer.header("x-request-id"));
     assert_ne!(first, second);
     for (whose, word) in [(first, "first"), (second, "second")] {
-        for when in ["before", "after"] {
+        for when in ["before", "after", "printed", "complained"] {
             let record = only(logs_of(name), &format!("{word}, {when}"));
             assert_eq!(record.field("request"), whose, "{word}, {when}");
         }

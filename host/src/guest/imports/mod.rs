@@ -3,6 +3,7 @@
 mod alarm;
 pub(super) mod clocks;
 mod log;
+pub(super) mod output;
 pub(super) mod sql;
 pub(super) mod websocket;
 
