@@ -4,6 +4,7 @@ use std::time::{Duration, Instant};
 
 use dormouse::App;
 use serde_json::json;
+use tokio::task::JoinHandle;
 
 use crate::harness::{World, probe_app};
 
@@ -62,6 +63,23 @@ async fn several_busy_loops_leave_room_for_others() {
     for _ in 0..3 {
         world.run("spins-neighbour", json!([])).await;
     }
+    for one in busy {
+        one.await.unwrap().problem(500, "object-reset");
+    }
+}
+
+/// More statements than threads: none of them can yield, and yet others go on.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn several_busy_statements_leave_room_for_others() {
+    let world = World::start(small_app()).await;
+    let spin = json!([{"spin_sql": true}]);
+    let busy = [0, 1, 2, 3].map(|n| world.start_run(&format!("sql-{n}"), spin.clone()));
+    let mut meanwhile = 0;
+    while !busy.iter().any(JoinHandle::is_finished) {
+        world.run("sql-neighbour", json!([])).await;
+        meanwhile += 1;
+    }
+    assert!(meanwhile >= 3, "{meanwhile} answers");
     for one in busy {
         one.await.unwrap().problem(500, "object-reset");
     }

@@ -67,7 +67,10 @@ impl Context {
         let meter = Meter::new(limits.cpu);
         if let Some(database) = &mut database {
             let watch = meter.clone();
-            database.set_interrupt(Box::new(move || watch.exhausted()));
+            database.set_interrupt(Box::new(move || {
+                watch.give_way();
+                watch.exhausted()
+            }));
         }
         let stdout = LogStream::stdout(identity.clone());
         let mut wasi = WasiCtxBuilder::new();

@@ -9,7 +9,12 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
+use tokio::runtime::{Handle, RuntimeFlavor};
 use wasmtime::ResourceLimiter;
+
+/// A statement keeps its thread to itself for so long.
+const GIVE_WAY_NS: u64 = 10_000_000;
+const HAND_OVER: Duration = Duration::from_micros(200);
 
 /// What one instance may use.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -46,6 +51,8 @@ struct Counters {
     /// Where the running poll (or its part since the renewal) began.
     began_ns: AtomicU64,
     fresh_poll: AtomicBool,
+    /// When the running statement next lets others have its thread.
+    give_way_ns: AtomicU64,
 }
 
 impl Meter {
@@ -56,12 +63,17 @@ impl Meter {
             spent_ns: AtomicU64::new(0),
             began_ns: AtomicU64::new(0),
             fresh_poll: AtomicBool::new(true),
+            give_way_ns: AtomicU64::new(0),
         }))
     }
 
     pub(super) fn poll_begins(&self) {
-        self.0.began_ns.store(self.now(), Ordering::Relaxed);
+        let now = self.now();
+        self.0.began_ns.store(now, Ordering::Relaxed);
         self.0.fresh_poll.store(true, Ordering::Relaxed);
+        self.0
+            .give_way_ns
+            .store(now + GIVE_WAY_NS, Ordering::Relaxed);
     }
 
     pub(super) fn poll_ends(&self) {
@@ -84,6 +96,18 @@ impl Meter {
         self.0.spent_ns.load(Ordering::Relaxed) + self.running() > self.0.limit_ns
     }
 
+    /// Asked in the middle of a statement, which cannot yield as guest code does:
+    /// when it takes long, another thread goes on with the tasks of this one.
+    pub(super) fn give_way(&self) {
+        let now = self.now();
+        if now >= self.0.give_way_ns.load(Ordering::Relaxed) {
+            self.0
+                .give_way_ns
+                .store(now + GIVE_WAY_NS, Ordering::Relaxed);
+            hand_tasks_over();
+        }
+    }
+
     fn running(&self) -> u64 {
         self.now()
             .saturating_sub(self.0.began_ns.load(Ordering::Relaxed))
@@ -91,6 +115,15 @@ impl Meter {
 
     fn now(&self) -> u64 {
         self.0.origin.elapsed().as_nanos() as u64
+    }
+}
+
+/// tokio takes the thread's tasks back unless another thread has begun with them;
+/// the pause gives it the time. A second time in one poll nothing is left to hand over.
+fn hand_tasks_over() {
+    let handle = Handle::try_current();
+    if handle.is_ok_and(|handle| handle.runtime_flavor() == RuntimeFlavor::MultiThread) {
+        tokio::task::block_in_place(|| std::thread::sleep(HAND_OVER));
     }
 }
 
