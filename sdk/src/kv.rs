@@ -5,7 +5,7 @@
 //!
 //! A typed value is anything that serde can write as JSON, and it is kept as JSON
 //! text: other languages can read it, and so can `sqlite3`. Bytes are kept as they
-//! are. Key and value have at most 4 MiB together.
+//! are. Key and value have at most 4 MiB together, less 32 bytes.
 //!
 //! ```no_run
 //! # use dormouse_sdk::prelude::*;

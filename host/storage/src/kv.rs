@@ -15,6 +15,9 @@ use crate::value::{Row, Value};
 const TABLE: &str = "CREATE TABLE IF NOT EXISTS _dormouse_kv \
     (key TEXT PRIMARY KEY, value NOT NULL) WITHOUT ROWID";
 
+/// What SQLite adds to a pair's key and value, which together must be within its limit.
+const OVERHEAD_BYTES: u64 = 32;
+
 /// What is kept under a key.
 #[derive(Debug, Clone, PartialEq)]
 pub enum KvValue {
@@ -80,7 +83,7 @@ impl Database {
     }
 
     pub fn kv_put(&mut self, key: &str, value: KvValue) -> Result<(), Error> {
-        let limit = u64::from(self.limits().value_bytes);
+        let limit = u64::from(self.limits().value_bytes).saturating_sub(OVERHEAD_BYTES);
         let bytes = weight(key, &value);
         if bytes > limit {
             return Err(Error::EntryTooBig { bytes, limit });
