@@ -1,5 +1,7 @@
 //! What guests may rely on when they keep pairs, and how these stand beside SQL.
 
+#![allow(clippy::unwrap_used, reason = "helpers of tests are tests")]
+
 mod common;
 
 use common::{Folder, key};
