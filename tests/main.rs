@@ -27,5 +27,6 @@ mod refusals;
 mod routing;
 mod shutdown;
 mod sockets;
+mod test_kit;
 mod traps;
 mod turns;

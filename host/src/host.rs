@@ -216,6 +216,12 @@ impl Host {
         self.registry.awake()
     }
 
+    /// For an owner that commits by hand, see [`Builder::disk`].
+    #[must_use]
+    pub const fn storage(&self) -> &Storage {
+        &self.storage
+    }
+
     /// Serves other code from now on. Objects keep their state; events in flight
     /// finish on the old code. On an error nothing has changed.
     pub async fn deploy(&self, app: App) -> anyhow::Result<()> {

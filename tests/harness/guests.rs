@@ -19,7 +19,7 @@ pub(crate) fn reminder() -> PathBuf {
 }
 
 /// The repository's root.
-pub(super) fn root() -> &'static Path {
+pub(crate) fn root() -> &'static Path {
     let host = Path::new(env!("CARGO_MANIFEST_DIR"));
     host.parent().expect("the host is a folder of the root")
 }

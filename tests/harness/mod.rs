@@ -1,7 +1,7 @@
 //! What every promise needs: guests, hosts, a client, the log.
 
 mod client;
-mod guests;
+pub(crate) mod guests;
 mod logs;
 mod process;
 mod wait;

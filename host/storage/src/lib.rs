@@ -46,6 +46,8 @@ pub use alarm::{
 };
 pub use cursor::CursorId;
 pub use database::Database;
+#[cfg(feature = "simulation")]
+pub use disk::simulated;
 pub use disk::{Clock, Disk, DiskFile, Entry, Env};
 pub use error::{Error, Kind};
 pub use fault::{Fault, Faults};
