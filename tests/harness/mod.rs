@@ -1,6 +1,7 @@
 //! What every promise needs: guests, hosts, a client, the log.
 
 mod client;
+mod disk;
 mod guests;
 mod logs;
 mod process;
@@ -8,6 +9,7 @@ mod wait;
 mod world;
 
 pub(crate) use client::{Answer, Body, Client, Ran, empty, stream, whole};
+
 pub(crate) use guests::{counter, probe, reminder};
 pub(crate) use logs::{Record, logs_of};
 pub(crate) use process::{Process, app_folder, dormouse};

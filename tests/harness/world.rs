@@ -9,10 +9,12 @@ use dormouse::clock::Clock;
 use dormouse::guest::{Code, Engine, EngineOptions};
 use dormouse::manifest::Manifest;
 use dormouse::{App, Host};
+use dormouse_storage::Env;
 use tempfile::TempDir;
 use tokio::sync::OnceCell;
 
 use super::client::Client;
+use super::disk::{Latch, held_disk};
 use super::wait::eventually;
 use super::{guests, logs};
 
@@ -47,16 +49,29 @@ impl World {
     pub(crate) async fn start(app: App) -> Self {
         let data = tempfile::tempdir().expect("a folder for data");
         share_compiled_code(data.path()).await;
-        Self::start_on(data, Clock::manual(), app).await
+        Self::start_on(data, Clock::manual(), None, app).await
     }
 
-    async fn start_on(data: TempDir, clock: Clock, app: App) -> Self {
+    /// The probe on a disk that says nothing is durable while the latch holds.
+    pub(crate) async fn on_held_disk() -> (Self, Latch) {
+        let latch = Latch::default();
+        let data = tempfile::tempdir().expect("a folder for data");
+        share_compiled_code(data.path()).await;
+        let disk = held_disk(data.path(), &latch).expect("a folder that can be opened");
+        let world = Self::start_on(data, Clock::manual(), Some(disk), probe_app());
+        (world.await, latch)
+    }
+
+    async fn start_on(data: TempDir, clock: Clock, disk: Option<Env>, app: App) -> Self {
         logs::capture();
-        let host = Host::builder(app)
+        let mut host = Host::builder(app)
             .engine(engine().clone())
             .clock(clock.clone())
             .data(data.path())
             .listen(([127, 0, 0, 1], 0).into());
+        if let Some(disk) = disk {
+            host = host.disk(disk);
+        }
         let host = host.start().await.expect("the host starts");
         let client = Client {
             address: host.address().expect("it was told where to listen"),
@@ -83,7 +98,7 @@ impl World {
         ended.expect("the host ends in order");
         let later = Clock::manual();
         later.set_unix(clock.unix() + down);
-        Self::start_on(data, later, app).await
+        Self::start_on(data, later, None, app).await
     }
 
     /// Waits until somebody waits for this moment, counted from now.
