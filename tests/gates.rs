@@ -80,6 +80,8 @@ async fn a_section_has_30_seconds() {
         let first = world
             .run(kind, json!([{"sql": "CREATE TABLE t (a)"}]))
             .await;
+        // The constructor had 30 seconds, too; their end is another moment.
+        world.clock.advance(MS);
         let insert = json!({"sql": "INSERT INTO t VALUES (1)"});
         let endless = world.start_run(kind, json!([{kind: [insert, {"hold": "x"}]}]));
         world.pass(Duration::from_secs(30)).await;
