@@ -356,3 +356,19 @@ async fn the_end_of_the_host_closes_sockets_with_1012() {
     drop((awake, asleep));
     bounded("the restart", ended).await.unwrap();
 }
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+async fn a_frame_sent_in_a_transaction_leaves_at_its_end_or_never() {
+    let world = World::probe().await;
+    let (mut one, mut two) = (open(&world, "held").await, open(&world, "held").await);
+    say(&mut one, "say-in-transaction 5 late").await;
+    world.until_due(Duration::from_millis(5)).await;
+    // Nothing else of the object runs, so this waits in the mailbox.
+    say(&mut two, "all early").await;
+    world.pass(Duration::from_millis(5)).await;
+    assert_eq!(hear(&mut one).await, Message::text("late"));
+    assert_eq!(hear(&mut one).await, Message::text("early"));
+    say(&mut one, "say-in-transaction 5 trap").await;
+    world.pass(Duration::from_millis(5)).await;
+    assert_eq!(ask(&mut one, "back").await, "back");
+}

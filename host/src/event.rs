@@ -193,6 +193,10 @@ pub enum Reset {
     Memory { limit_bytes: u64 },
     #[error("its constructor did not finish within {limit_ms} ms")]
     ConstructTimeout { limit_ms: u64 },
+    #[error("its critical section failed: {0}")]
+    Section(Arc<str>),
+    #[error("its critical section or transaction did not end within {limit_ms} ms")]
+    SectionTimeout { limit_ms: u64 },
     #[error("the handler of its alarm did not finish within {limit_ms} ms")]
     AlarmTimeout { limit_ms: u64 },
     #[error("its database cannot go on: {0}")]

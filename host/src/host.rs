@@ -128,6 +128,7 @@ impl Builder {
         let engine = self.engine.map_or_else(engine, Ok)?;
         let cache = self.code_cache.unwrap_or_else(|| data.join("cache"));
         let mut options = dormouse_storage::Options::new(&data);
+        options.limits = app.manifest.limits.sql.clone();
         options.limits.database_bytes = app.manifest.limits.database_mib << 20;
         let storage = match self.disk {
             Some(disk) => Storage::open_in(options, disk)?,

@@ -8,6 +8,7 @@
 //! (`DORMOUSE_*`), then `dormouse.toml`, then the default.
 
 mod reader;
+mod sql;
 
 use std::collections::BTreeMap;
 use std::net::{Ipv4Addr, SocketAddr};
@@ -57,6 +58,8 @@ pub struct Limits {
     /// Largest request body; 100 MiB, as Cloudflare's Workers have it.
     pub request_body_bytes: u64,
     pub database_mib: u64,
+    /// `[limits.sql]`; its `database_bytes` says nothing.
+    pub sql: dormouse_storage::Limits,
 }
 
 /// `[serve]`: this machine's side, overridden by flags and environment.
@@ -136,6 +139,7 @@ impl Default for Limits {
             concurrent_events: 64,
             request_body_bytes: 100 * 1024 * 1024,
             database_mib: 10_240,
+            sql: dormouse_storage::Limits::default(),
         }
     }
 }
@@ -266,6 +270,8 @@ fn check_var_name(name: &str) -> Result<(), String> {
 fn read_limits(mut section: Section<'_>, mistakes: &mut Mistakes<'_>) -> Limits {
     const HOUR_MS: u64 = 60 * 60 * 1000;
     let default = Limits::default();
+    let sql = section.section("sql", mistakes).called("limits.sql");
+    let sql = sql::read(sql, mistakes);
     let mut take = |key, default, range| {
         section
             .take(key, mistakes, |value| integer(value, range))
@@ -283,6 +289,7 @@ fn read_limits(mut section: Section<'_>, mistakes: &mut Mistakes<'_>) -> Limits 
             0..=i64::MAX as u64,
         ),
         database_mib: take("database_mib", default.database_mib, 1..=1_048_576),
+        sql,
     };
     section.finish(mistakes);
     limits
@@ -363,6 +370,7 @@ mod tests {
                 concurrent_events: 1,
                 request_body_bytes: 16,
                 database_mib: 1,
+                sql: dormouse_storage::Limits::default(),
             },
             serve: Serve {
                 listen: "[::1]:80".parse().unwrap(),

@@ -17,7 +17,7 @@ use crate::bindings::exports::dormouse::object::object as exports;
 use crate::bindings::exports::dormouse::object::websocket_handler;
 use crate::http::{Request, Response};
 use crate::websocket::{Message, WebSocket};
-use crate::{AlarmInfo, DurableObject, Env, Error, Result, State, logging};
+use crate::{AlarmInfo, DurableObject, Env, Error, Result, State, gate, logging};
 
 type LocalFuture<'a, T> = Pin<Box<dyn Future<Output = T> + 'a>>;
 
@@ -152,17 +152,19 @@ impl exports::Guest for Component {
 
     async fn construct(class: String, id: wit::ObjectId) -> Result<(), wit::Failure> {
         logging::install();
-        construct(&class, id).await.map_err(failure)
+        gate::event(construct(&class, id)).await.map_err(failure)
     }
 
     async fn fetch(request: wit::Request) -> Result<wit::Response, wit::Failure> {
-        fetch(request).await.map_err(failure)
+        gate::event(fetch(request)).await.map_err(failure)
     }
 }
 
 impl alarm_handler::Guest for Component {
     async fn alarm(info: alarm_handler::Info) -> Result<(), wit::Failure> {
-        object().alarm(info.into()).await.map_err(failure)
+        let object = object();
+        let handled = gate::event(object.alarm(info.into()));
+        handled.await.map_err(failure)
     }
 }
 
@@ -172,10 +174,9 @@ impl websocket_handler::Guest for Component {
         message: wit_socket::Message,
     ) -> Result<(), wit::Failure> {
         let socket = WebSocket::from_wit(socket);
-        object()
-            .message(socket, message.into())
-            .await
-            .map_err(failure)
+        let object = object();
+        let handled = gate::event(object.message(socket, message.into()));
+        handled.await.map_err(failure)
     }
 
     async fn on_close(
@@ -189,17 +190,15 @@ impl websocket_handler::Guest for Component {
             reason,
             was_clean,
         };
-        object()
-            .close(WebSocket::from_wit(socket), end)
-            .await
-            .map_err(failure)
+        let object = object();
+        let handled = gate::event(object.close(WebSocket::from_wit(socket), end));
+        handled.await.map_err(failure)
     }
 
     async fn on_error(socket: wit_socket::Socket, message: String) -> Result<(), wit::Failure> {
-        object()
-            .error(WebSocket::from_wit(socket), message)
-            .await
-            .map_err(failure)
+        let object = object();
+        let handled = gate::event(object.error(WebSocket::from_wit(socket), message));
+        handled.await.map_err(failure)
     }
 }
 

@@ -112,7 +112,7 @@
 //!
 //! # Features
 //!
-//! * `chrono`: dates and times of `chrono` as parameters and columns.
+//! * `chrono`, `jiff`: their dates and times as parameters and columns.
 
 #![warn(missing_docs)]
 
@@ -122,6 +122,7 @@ extern crate self as dormouse_sdk;
 pub mod alarm;
 mod bindings;
 mod component;
+mod gate;
 pub mod http;
 pub mod kv;
 mod logging;
@@ -143,7 +144,7 @@ pub mod prelude {
     pub use crate::http::{Body, Request, Response, StatusCode};
     pub use crate::kv::{Kv, ListOptions};
     pub use crate::object::{DurableObject, Env, ObjectId, State};
-    pub use crate::sql::{Json, Sql, params};
+    pub use crate::sql::{Json, Migrations, Sql, params};
     pub use crate::websocket::{Message, Upgrade, WebSocket};
     pub use crate::{Context, Error, Result, bail, durable_object, ensure, log, sleep};
 }

@@ -12,7 +12,7 @@ use crate::http::{BodyError, Request, Response};
 use crate::kv::Kv;
 use crate::sql::{self, Sql};
 use crate::websocket::{self, Message, SocketError, WebSocket};
-use crate::{Context, Error, Result};
+use crate::{Context, Error, Result, gate};
 
 /// A class of durable objects.
 ///
@@ -207,6 +207,75 @@ impl State {
         Alarm::new(Some(name))
     }
 
+    /// Runs `work` while the object does nothing else: no event starts, and those
+    /// under way stand still until it is done. For work that awaits and must not be
+    /// interleaved with anything; without an `.await` nothing interleaves anyway, and
+    /// [`new`](DurableObject::new) is alone from the start.
+    ///
+    /// An error resets the object, with its words for the log and 500 for everyone
+    /// who waits for an answer; so does taking more than 30 seconds. What was
+    /// written and committed stays. Sections nest, 64 deep.
+    ///
+    /// ```no_run
+    /// # use dormouse_sdk::prelude::*;
+    /// # async fn ask_somebody() -> Result<String> { Ok(String::new()) }
+    /// # async fn handler(state: &State) -> Result<()> {
+    /// let token = state
+    ///     .block_concurrency_while(async {
+    ///         let token = ask_somebody().await?;
+    ///         state.kv().put("token", &token)?;
+    ///         Ok(token)
+    ///     })
+    ///     .await?;
+    /// # Ok(())
+    /// # }
+    /// ```
+    pub async fn block_concurrency_while<T>(
+        &self,
+        work: impl Future<Output = Result<T>>,
+    ) -> Result<T> {
+        gate::block_concurrency_while(work).await
+    }
+
+    /// Keeps everything that `work` writes (SQL, pairs, alarms), or, if it answers
+    /// with an error, nothing of it. Unlike [`Sql::transaction`] it may await.
+    ///
+    /// The object does nothing else meanwhile, as in
+    /// [`block_concurrency_while`](Self::block_concurrency_while), and it has 30
+    /// seconds; but an error is only passed on. What the object sends meanwhile waits
+    /// for the end of the transaction. Transactions nest.
+    ///
+    /// ```no_run
+    /// # use dormouse_sdk::prelude::*;
+    /// # async fn ask_somebody() -> Result<bool> { Ok(true) }
+    /// # async fn handler(state: &State) -> Result<()> {
+    /// state
+    ///     .transaction(async {
+    ///         state.sql().exec("UPDATE stock SET left = left - 1", ())?;
+    ///         ensure!(ask_somebody().await?, "they said no");
+    ///         Ok(())
+    ///     })
+    ///     .await?;
+    /// # Ok(())
+    /// # }
+    /// ```
+    pub async fn transaction<T>(&self, work: impl Future<Output = Result<T>>) -> Result<T> {
+        gate::transaction(work).await
+    }
+
+    /// Waits until everything the object has written is durable. Seldom needed: what
+    /// leaves the object waits for that by itself. Not allowed in a transaction.
+    pub async fn sync(&self) -> Result<(), sql::Error> {
+        Ok(wit_storage::sync().await?)
+    }
+
+    /// What this turn writes need not be durable before the object is heard: faster
+    /// answers, and a crash of the host can lose writes that somebody was told of.
+    /// For what can be made again. It lasts until the next `.await`.
+    pub fn allow_unconfirmed(&self) {
+        wit_storage::allow_unconfirmed();
+    }
+
     /// Goes on with `work` after the event has been answered, and keeps the
     /// object awake until it ends. An error is logged.
     ///
@@ -229,12 +298,12 @@ impl State {
 
 /// Starts `work` beside the event at hand; an error ends in the log.
 pub(crate) fn run_in_background(work: impl Future<Output = Result<()>> + 'static) {
-    wit_bindgen::spawn_local(async {
+    wit_bindgen::spawn_local(gate::event(async {
         if let Err(error) = work.await {
             let level = background_level(&error);
             log::log!(target: "dormouse_sdk", level, "background work failed: {error:#}");
         }
-    });
+    }));
 }
 
 /// A client that goes away is its own business, not a failure of the object.

@@ -14,6 +14,7 @@
 
 mod alarms;
 mod bodies;
+mod gates;
 mod kv;
 mod others;
 mod sockets;

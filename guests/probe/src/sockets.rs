@@ -2,7 +2,8 @@
 //!
 //! An upgrade takes `?tag=` (repeated), `?greet=TEXT`, `?refuse`, `?trap`,
 //! `?answer=STATUS`. A text message is a command (`instance`, `trap`,
-//! `say-then-trap TEXT`, `fail`, `attach TEXT`, `attached`, `tag TEXT`, `tags`, `count`, `wait MS`,
+//! `say-then-trap TEXT`, `say-in-transaction MS TEXT` (which traps at its end if TEXT is
+//! `trap`), `fail`, `attach TEXT`, `attached`, `tag TEXT`, `tags`, `count`, `wait MS`,
 //! `close CODE REASON`, `all TEXT`, `flood COUNT BYTES`, `write TEXT`) or else
 //! echoed; binary is echoed. `GET /` tells of all sockets, `/events` of all ends,
 //! `/auto?request=&response=` sets the auto-response.
@@ -62,6 +63,18 @@ impl DurableObject for Sockets {
             "say-then-trap" => {
                 socket.send(rest)?;
                 panic!("told to trap");
+            }
+            "say-in-transaction" => {
+                let (ms, words) = rest.split_once(' ').context("MS TEXT")?;
+                let ms = Duration::from_millis(ms.parse()?);
+                let transaction = self.state.transaction(async {
+                    socket.send(words)?;
+                    sleep(ms).await;
+                    assert_ne!(words, "trap", "told to trap");
+                    bail!("undone as told")
+                });
+                let undone: Result<()> = transaction.await;
+                ensure!(undone.is_err(), "it was to be undone");
             }
             "fail" => bail!("told to fail"),
             "attach" => socket.set_attachment(&rest)?,

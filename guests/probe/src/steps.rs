@@ -17,6 +17,7 @@ use serde::Deserialize;
 use serde_json::{Value as Json, json};
 
 use crate::alarms::{self, AlarmStep};
+use crate::gates::{self, GateStep};
 use crate::kv::{self, KvStep};
 use crate::values;
 
@@ -110,6 +111,8 @@ pub enum Step {
     },
     /// See [`AlarmStep`].
     Alarm(AlarmStep),
+    /// See [`GateStep`].
+    Gate(GateStep),
     /// See [`KvStep`].
     Kv(KvStep),
     /// Result: `{"deleted_all": true}`.
@@ -210,6 +213,7 @@ impl Lab {
                     .wait_until(async move { lab.run(background).await.map(drop) });
                 Ok(json!({"background": count}))
             }
+            Step::Gate(step) => gates::step(self, step).await,
             step => self.step_at_once(step),
         }
     }
@@ -294,7 +298,7 @@ impl Lab {
                 Ok(size) => json!({"size": size}),
                 Err(error) => values::error(&error),
             },
-            Step::Wait { .. } | Step::Hold { .. } | Step::Background { .. } => {
+            Step::Wait { .. } | Step::Hold { .. } | Step::Background { .. } | Step::Gate(_) => {
                 bail!("this step cannot stand in a savepoint: it waits")
             }
         })

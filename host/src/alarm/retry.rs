@@ -35,6 +35,8 @@ pub const fn counts(fault: &Fault) -> bool {
             | Reset::Cpu { .. }
             | Reset::Memory { .. }
             | Reset::ConstructTimeout { .. }
+            | Reset::Section(_)
+            | Reset::SectionTimeout { .. }
             | Reset::AlarmTimeout { .. } => true,
             Reset::Storage(_) | Reset::Replaced { .. } | Reset::Operator | Reset::ShuttingDown => {
                 false

@@ -220,6 +220,7 @@ fn only_at_start(before: &Manifest, now: &Manifest) -> Vec<&'static str> {
             "`limits.database_mib`",
             old.database_mib != new.database_mib,
         ),
+        ("`[limits.sql]`", old.sql != new.sql),
     ];
     let changed = changes.into_iter().filter(|(_, changed)| *changed);
     changed.map(|(key, _)| key).collect()

@@ -9,12 +9,16 @@ wasmtime::component::bindgen!({
     imports: {
         "dormouse:object/log.write": store | trappable,
         "dormouse:object/log.max-level": trappable,
+        "dormouse:object/gate.[static]critical-section.enter": store | trappable,
+        "dormouse:object/transaction.[static]transaction.begin": store | trappable,
         default: trappable,
     },
     exports: { default: async },
     with: {
         "dormouse:object/sql.cursor": super::imports::sql::Cursor,
         "dormouse:object/sql.savepoint": super::imports::sql::Savepoint,
+        "dormouse:object/gate.critical-section": super::imports::gate::CriticalSection,
+        "dormouse:object/transaction.transaction": super::imports::transaction::Transaction,
         "dormouse:object/websocket.upgrade": super::imports::websocket::Upgrade,
         "dormouse:object/websocket.socket": super::imports::websocket::Socket,
         "wasi:clocks": wasmtime_wasi::p3::bindings::clocks,

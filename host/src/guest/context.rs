@@ -11,6 +11,7 @@ use wasmtime_wasi::{WasiCtx, WasiCtxBuilder, WasiCtxView, WasiView};
 
 use super::alarm::Run;
 use super::body::Flows;
+use super::gate::Gate;
 use super::instance::{CallId, Effect};
 use super::limits::{Limits, MemoryLimiter, Meter};
 use super::random::SeededRandom;
@@ -36,6 +37,8 @@ pub struct Context {
     /// Response bodies that are under way.
     pub(super) flows: Flows,
     tasks: Tasks,
+    /// Shut while an event wants to be alone.
+    pub(super) gate: Gate,
     /// Whether the class has a handler for alarms.
     pub(super) handles_alarms: bool,
     /// Alarms whose handlers have not answered yet.
@@ -97,6 +100,7 @@ impl Context {
             effects: Vec::new(),
             flows: Flows::default(),
             tasks: Tasks::default(),
+            gate: Gate::default(),
             handles_alarms: false,
             alarm_runs: Vec::new(),
             hub,
@@ -148,16 +152,46 @@ impl Context {
 
     /// The event that `task` serves.
     pub(super) fn event_of(&self, task: GuestTaskId) -> Option<RequestId> {
-        self.tasks.find(task)
+        self.tasks.find(task).map(|task| task.request)
+    }
+
+    /// The same, by its number in this instance.
+    pub(super) fn serial_of(&self, task: GuestTaskId) -> Option<u64> {
+        self.tasks.find(task).map(|task| task.serial)
+    }
+
+    /// What may leave at the end of a turn: while a transaction is open, only what was
+    /// sent before it began and what it waits for itself.
+    pub(super) fn take_effects(&mut self) -> wasmtime::Result<Vec<Effect>> {
+        let in_transaction = self.database()?.in_transaction();
+        let all = std::mem::take(&mut self.effects);
+        if !in_transaction {
+            return Ok(all);
+        }
+        let before = std::mem::take(&mut self.gate.effects_before);
+        let mut free = Vec::new();
+        for (at, effect) in all.into_iter().enumerate() {
+            if at < before || effect.is_awaited() {
+                free.push(effect);
+            } else {
+                self.effects.push(effect);
+            }
+        }
+        Ok(free)
     }
 }
 
 /// Which guest task serves which event: a short list, newest last.
 #[derive(Default)]
-struct Tasks(Vec<Task>);
+struct Tasks {
+    tasks: Vec<Task>,
+    next: u64,
+}
 
 struct Task {
     id: GuestTaskId,
+    /// Never used again, unlike `id`.
+    serial: u64,
     request: RequestId,
     answered: bool,
 }
@@ -167,26 +201,28 @@ impl Tasks {
     const MOST: usize = 256;
 
     fn begin(&mut self, id: GuestTaskId, request: RequestId) {
-        if self.0.len() >= Self::MOST {
-            self.0.retain(|task| !task.answered);
+        if self.tasks.len() >= Self::MOST {
+            self.tasks.retain(|task| !task.answered);
         }
-        self.0.push(Task {
+        let serial = self.next;
+        self.next += 1;
+        self.tasks.push(Task {
             id,
+            serial,
             request,
             answered: false,
         });
     }
 
     fn answered(&mut self, id: GuestTaskId) {
-        if let Some(task) = self.0.iter_mut().rev().find(|task| task.id == id) {
+        if let Some(task) = self.tasks.iter_mut().rev().find(|task| task.id == id) {
             task.answered = true;
         }
     }
 
     /// Task ids are used again, so the newest entry counts.
-    fn find(&self, id: GuestTaskId) -> Option<RequestId> {
-        let task = self.0.iter().rev().find(|task| task.id == id);
-        task.map(|task| task.request)
+    fn find(&self, id: GuestTaskId) -> Option<&Task> {
+        self.tasks.iter().rev().find(|task| task.id == id)
     }
 }
 

@@ -26,6 +26,7 @@ use super::bindings::exports::dormouse::object::object::Guest;
 use super::bindings::websocket::exports::dormouse::object::websocket_handler::Guest as SocketGuest;
 use super::body;
 use super::context::Context;
+use super::gate::{SectionFailed, SectionId};
 use super::imports::websocket::Upgrade;
 use super::limits::{Limits, Meter};
 use crate::clock::Clock;
@@ -66,6 +67,16 @@ pub enum Effect {
     Frame { socket: SocketId, frame: Frame },
 }
 
+impl Effect {
+    /// Whether the object waits for what comes of it: then it cannot wait itself for the
+    /// end of a transaction that is open.
+    pub(super) const fn is_awaited(&self) -> bool {
+        match self {
+            Self::Reply { .. } | Self::Chunk { .. } | Self::Frame { .. } => false,
+        }
+    }
+}
+
 /// The exports of one instance; optional ones may be missing.
 pub(super) struct Handlers {
     pub(super) object: Guest,
@@ -81,6 +92,8 @@ pub struct Load {
     /// Whether any guest task is alive, answered calls with work left included, or
     /// any response body is under way.
     pub busy: bool,
+    /// An event wants to be alone: the number of its section. Nothing may start.
+    pub shut: Option<SectionId>,
 }
 
 /// What the instance does next.
@@ -203,6 +216,9 @@ impl Instance {
                 limit_ms: self.limits.cpu.as_millis() as u64,
             };
         }
+        if let Some(SectionFailed(message)) = error.downcast_ref() {
+            return Reset::Section(message.as_str().into());
+        }
         if let Some(StorageFailed(message)) = storage {
             return Reset::Storage(message.clone());
         }
@@ -271,6 +287,7 @@ async fn drive(
                 answer(accessor, call, result, life)?;
             }
             let load = Load {
+                shut: accessor.with(|mut access| access.get().gate.section()),
                 calls: calls.len(),
                 busy: accessor.poll_no_interesting_tasks(cx).is_pending()
                     || accessor.with(|mut access| access.get().flows.is_any()),
@@ -323,11 +340,13 @@ fn end_turn(
             access.as_context_mut().set_epoch_deadline(1);
         }
         let context = access.get();
-        let effects = std::mem::take(&mut context.effects);
+        let effects = context.take_effects()?;
         let database = context.database()?;
         database.end_turn().map_err(StorageFailed::from)?;
-        let alarms = database.take_alarm_change().map_err(StorageFailed::from)?;
-        if let Some(summary) = alarms {
+        // What a transaction has set may be undone yet.
+        if !database.in_transaction()
+            && let Some(summary) = database.take_alarm_change().map_err(StorageFailed::from)?
+        {
             life.alarms_changed(summary);
         }
         if !effects.is_empty() {

@@ -30,7 +30,18 @@ const KNOWN: &[(&str, &[&str], &[&str])] = &[
     (
         "dormouse:object",
         &["0.1"],
-        &["types", "sql", "kv", "storage", "log", "alarm", "websocket"],
+        &[
+            "types",
+            "sql",
+            "kv",
+            "storage",
+            "schema",
+            "gate",
+            "transaction",
+            "log",
+            "alarm",
+            "websocket",
+        ],
     ),
     (
         "wasi:cli",

@@ -78,6 +78,11 @@ impl<'i> Section<'i> {
         }
     }
 
+    /// Under this path in what is said of its keys.
+    pub(super) fn called(self, name: &'static str) -> Self {
+        Self { name, ..self }
+    }
+
     fn remove(&mut self, key: &'static str) -> Option<Spanned<DeValue<'i>>> {
         self.known.push(key);
         let value = self.table.remove(key)?;

@@ -14,6 +14,7 @@ use tokio::sync::mpsc;
 use super::alarm::{Deadlines, Ended, is_alarm};
 use super::caller::Caller;
 use super::registry::Options;
+use super::section::SectionTimer;
 use super::signal::{CLOSE, EVICT, REPLACE, RESET, Signal};
 use crate::alarm::Note;
 use crate::clock::{Clock, Moment, Sleep};
@@ -41,6 +42,7 @@ pub(super) struct Awake<'a> {
     callers: Vec<(CallId, Caller)>,
     outbox: Outbox<Effect>,
     alarm_deadlines: Deadlines,
+    section_timer: SectionTimer,
     idle_since: Option<Moment>,
     idle_timer: Option<Sleep>,
     leaving: Option<Leaving>,
@@ -77,6 +79,7 @@ impl<'a> Awake<'a> {
             callers: Vec::new(),
             outbox: Outbox::default(),
             alarm_deadlines: Deadlines::default(),
+            section_timer: SectionTimer::default(),
             idle_since: None,
             idle_timer: None,
             leaving: None,
@@ -156,7 +159,10 @@ impl<'a> Awake<'a> {
         if let Some(first) = self.first.take() {
             return Poll::Ready(first);
         }
-        if self.leaving.is_some() || load.calls >= self.around.options.concurrent_events {
+        if self.leaving.is_some()
+            || load.shut.is_some()
+            || load.calls >= self.around.options.concurrent_events
+        {
             return Poll::Pending;
         }
         match self.mailbox.poll_recv(cx) {
@@ -258,6 +264,11 @@ impl Life for Awake<'_> {
             return Poll::Ready(Next::Stop);
         }
         if let Poll::Ready(reset) = self.alarm_deadlines.poll(cx) {
+            self.cause = Some(reset);
+            return Poll::Ready(Next::Stop);
+        }
+        let clock = self.around.clock;
+        if let Poll::Ready(reset) = self.section_timer.poll(cx, load.shut, clock) {
             self.cause = Some(reset);
             return Poll::Ready(Next::Stop);
         }

@@ -11,6 +11,7 @@ mod caller;
 mod live;
 mod mail;
 mod registry;
+mod section;
 mod signal;
 
 pub use mail::Mail;

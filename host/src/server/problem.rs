@@ -82,7 +82,8 @@ impl Problem {
                 "urn:dormouse:problem:object-reset",
                 "The object was reset",
                 format!(
-                    "{fault}; what was committed stays, the next request starts it afresh{}",
+                    "{}; what was committed stays, the next request starts it afresh{}",
+                    told(reset),
                     hint(reset)
                 ),
             ),
@@ -107,6 +108,16 @@ impl Problem {
         };
         problem.retryable = fault.retryable();
         problem.with_request(request)
+    }
+}
+
+/// A guest's own words are for the log.
+fn told(reset: &Reset) -> String {
+    match reset {
+        Reset::Section(_) => "the object was reset: its critical section failed; the reason is \
+                              in the log under this request id"
+            .to_owned(),
+        other => format!("the object was reset: {other}"),
     }
 }
 

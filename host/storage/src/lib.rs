@@ -36,6 +36,7 @@ mod storage;
 mod text;
 mod threads;
 mod ticket;
+mod transaction;
 mod turn;
 mod value;
 mod vfs;

@@ -2,11 +2,14 @@
 
 mod alarm;
 pub(super) mod clocks;
+pub(super) mod gate;
 mod kv;
 mod log;
 pub(super) mod output;
+mod schema;
 pub(super) mod sql;
 mod storage;
+pub(super) mod transaction;
 pub(super) mod websocket;
 
 use wasmtime::component::{HasSelf, Linker};
@@ -20,6 +23,9 @@ pub(super) fn add_to_linker(linker: &mut Linker<Context>) -> wasmtime::Result<()
     object::sql::add_to_linker::<_, HasSelf<Context>>(linker, |context| context)?;
     object::kv::add_to_linker::<_, HasSelf<Context>>(linker, |context| context)?;
     object::storage::add_to_linker::<_, HasSelf<Context>>(linker, |context| context)?;
+    object::schema::add_to_linker::<_, HasSelf<Context>>(linker, |context| context)?;
+    object::gate::add_to_linker::<_, HasSelf<Context>>(linker, |context| context)?;
+    object::transaction::add_to_linker::<_, HasSelf<Context>>(linker, |context| context)?;
     object::log::add_to_linker::<_, HasSelf<Context>>(linker, |context| context)?;
     object::websocket::add_to_linker::<_, HasSelf<Context>>(linker, |context| context)
 }
