@@ -35,7 +35,8 @@ pub const fn counts(fault: &Fault) -> bool {
             | Reset::Cpu { .. }
             | Reset::Memory { .. }
             | Reset::ConstructTimeout { .. }
-            | Reset::AlarmTimeout { .. } => true,
+            | Reset::AlarmTimeout { .. }
+            | Reset::SocketTimeout { .. } => true,
             Reset::Storage(_) | Reset::Replaced { .. } | Reset::Operator | Reset::ShuttingDown => {
                 false
             }
