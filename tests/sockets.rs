@@ -15,6 +15,7 @@ use tokio_tungstenite::{WebSocketStream, client_async};
 use crate::harness::{World, bounded, eventually, probe_app};
 
 const IDLE: Duration = Duration::from_secs(10);
+const CLOSE_TIMEOUT: Duration = Duration::from_secs(10);
 
 type Socket = WebSocketStream<TcpStream>;
 
@@ -64,6 +65,17 @@ async fn events(world: &World, object: &str, count: usize) -> Vec<String> {
         (noted.len() >= count).then_some(noted)
     })
     .await
+}
+
+/// Lets time pass until the object is told that its socket is lost.
+async fn lost(world: &World, object: &str) {
+    let told = eventually("the end of a socket", async || {
+        world.clock.advance(CLOSE_TIMEOUT);
+        let told = events(world, object, 0).await;
+        (!told.is_empty()).then_some(told)
+    });
+    let told = told.await;
+    assert!(told[0].starts_with("closed 1006"), "{told:?}");
 }
 
 /// The code of the host's close frame; reads on, which sends the answer to it.
@@ -274,6 +286,58 @@ async fn a_slow_reader_is_closed_and_others_go_on() {
         "{received} frames were kept for a slow reader"
     );
     assert_eq!(ask(&mut other, "and now").await, "and now");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_reader_that_never_reads_is_cut_off() {
+    let world = World::probe().await;
+    let mut stuck = open(&world, "a").await;
+    say(&mut stuck, "flood 100 1000000").await;
+    eventually("a close that gets nowhere", async || {
+        let sockets = state(&world, "a").await["sockets"].clone();
+        (sockets[0]["state"] == "Closing").then_some(())
+    })
+    .await;
+    lost(&world, "a").await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_peer_that_does_not_answer_a_close_is_left() {
+    let world = World::probe().await;
+    let mut mute = open(&world, "a").await;
+    say(&mut mute, "close 4001 enough").await;
+    lost(&world, "a").await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn an_event_past_its_limit_resets_the_object_and_closes_nothing() {
+    let world = World::probe().await;
+    let (mut slow, mut other) = (open(&world, "a").await, open(&world, "a").await);
+    assert_eq!(ask(&mut slow, "limit 5000").await, "Some(5s)");
+    let before = ask(&mut other, "instance").await;
+    asleep(&world).await;
+    say(&mut slow, "wait 60000").await;
+    world.pass(Duration::from_secs(5)).await;
+    assert_eq!(ask(&mut slow, "after").await, "after");
+    assert_ne!(ask(&mut other, "instance").await, before);
+    for refused in ["limit 0", "limit 604800001"] {
+        say(&mut slow, refused).await;
+    }
+    assert_eq!(ask(&mut slow, "limit 604800000").await, "Some(604800s)");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_client_that_says_goodbye_and_leaves_is_heard_to_the_end() {
+    let world = World::probe().await;
+    let mut socket = open(&world, "a").await;
+    for word in ["one", "two", "three"] {
+        say(&mut socket, &format!("write {word}")).await;
+    }
+    socket.close(None).await.unwrap();
+    drop(socket);
+    let told = events(&world, "a", 4).await;
+    assert_eq!(told[..3], ["one", "two", "three"]);
+    assert!(told[3].starts_with("closed 1005"), "{told:?}");
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

@@ -199,6 +199,8 @@ pub enum Reset {
     SectionTimeout { limit_ms: u64 },
     #[error("the handler of its alarm did not finish within {limit_ms} ms")]
     AlarmTimeout { limit_ms: u64 },
+    #[error("the handler of a WebSocket's event did not finish within {limit_ms} ms")]
+    SocketTimeout { limit_ms: u64 },
     #[error("its database cannot go on: {0}")]
     Storage(Arc<str>),
     #[error("its code was replaced and the event did not finish within {limit_ms} ms")]

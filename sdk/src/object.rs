@@ -4,6 +4,7 @@
 use std::fmt;
 use std::future::Future;
 use std::rc::Rc;
+use std::time::Duration;
 
 use crate::alarm::{Alarm, AlarmInfo};
 use crate::bindings::dormouse::object::storage as wit_storage;
@@ -186,6 +187,20 @@ impl State {
     /// No more auto-response.
     pub fn clear_auto_response(&self) -> Result<(), SocketError> {
         websocket::set_auto_response(None)
+    }
+
+    /// From now on a handler of a socket's event that takes longer resets the
+    /// object; its sockets stay open. 1 ms to 7 days; `None`: no limit.
+    pub fn set_websocket_event_timeout(
+        &self,
+        timeout: Option<Duration>,
+    ) -> Result<(), SocketError> {
+        websocket::set_event_timeout(timeout)
+    }
+
+    /// How long a handler of a socket's event may take.
+    pub fn websocket_event_timeout(&self) -> Option<Duration> {
+        websocket::event_timeout()
     }
 
     /// The object's default alarm.

@@ -313,3 +313,13 @@ pub(crate) fn broadcast(message: Message, tag: Option<&str>, except: Option<&Web
 pub(crate) fn set_auto_response(pair: Option<(&str, &str)>) -> Result<(), SocketError> {
     Ok(wit::set_auto_response(pair)?)
 }
+
+pub(crate) fn set_event_timeout(timeout: Option<Duration>) -> Result<(), SocketError> {
+    // What is too long for a number is refused by the host.
+    let ms = timeout.map(|timeout| u32::try_from(timeout.as_millis()).unwrap_or(u32::MAX));
+    Ok(wit::set_event_timeout(ms)?)
+}
+
+pub(crate) fn event_timeout() -> Option<Duration> {
+    wit::event_timeout().map(|ms| Duration::from_millis(ms.into()))
+}

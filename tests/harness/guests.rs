@@ -14,6 +14,10 @@ pub(crate) fn chat() -> PathBuf {
     built().join("chat.wasm")
 }
 
+pub(crate) fn feed() -> PathBuf {
+    built().join("feed.wasm")
+}
+
 pub(crate) fn probe() -> PathBuf {
     built().join("probe.wasm")
 }

@@ -4,7 +4,7 @@
 //! `?answer=STATUS`. A text message is a command (`instance`, `trap`,
 //! `say-then-trap TEXT`, `say-in-transaction MS TEXT` (which traps at its end if TEXT is
 //! `trap`), `fail`, `attach TEXT`, `attached`, `tag TEXT`, `tags`, `count`, `wait MS`,
-//! `close CODE REASON`, `all TEXT`, `flood COUNT BYTES`, `write TEXT`) or else
+//! `limit MS`, `close CODE REASON`, `all TEXT`, `flood COUNT BYTES`, `write TEXT`) or else
 //! echoed; binary is echoed. `GET /` tells of all sockets, `/events` of all ends,
 //! `/auto?request=&response=` sets the auto-response.
 
@@ -85,6 +85,12 @@ impl DurableObject for Sockets {
             "wait" => {
                 sleep(Duration::from_millis(rest.parse()?)).await;
                 socket.send(text)?;
+            }
+            "limit" => {
+                let limit = Duration::from_millis(rest.parse()?);
+                self.state.set_websocket_event_timeout(Some(limit))?;
+                let limit = self.state.websocket_event_timeout();
+                socket.send(format!("{limit:?}"))?;
             }
             "close" => {
                 let (code, reason) = rest.split_once(' ').unwrap_or((rest, ""));

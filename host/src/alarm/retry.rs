@@ -37,7 +37,8 @@ pub const fn counts(fault: &Fault) -> bool {
             | Reset::ConstructTimeout { .. }
             | Reset::Section(_)
             | Reset::SectionTimeout { .. }
-            | Reset::AlarmTimeout { .. } => true,
+            | Reset::AlarmTimeout { .. }
+            | Reset::SocketTimeout { .. } => true,
             Reset::Storage(_) | Reset::Replaced { .. } | Reset::Operator | Reset::ShuttingDown => {
                 false
             }

@@ -30,8 +30,7 @@ use super::gate::{SectionFailed, SectionId};
 use super::imports::websocket::Upgrade;
 use super::limits::{Limits, Meter};
 use crate::clock::Clock;
-use crate::socket::SocketId;
-use tokio_tungstenite::tungstenite::protocol::Message as Frame;
+use crate::socket::{Message, Outgoing, SocketId};
 
 use super::socket;
 use crate::event::{Chunk, Kind, Reply, Request, RequestId, Reset, Response};
@@ -64,7 +63,12 @@ pub enum Effect {
         chunk: Chunk,
     },
     /// A frame for a socket of the object.
-    Frame { socket: SocketId, frame: Frame },
+    Frame { socket: SocketId, frame: Outgoing },
+    /// One message for many of them.
+    Broadcast {
+        sockets: Vec<SocketId>,
+        message: Message,
+    },
 }
 
 impl Effect {

@@ -11,8 +11,9 @@ use std::task::{Context, Poll};
 use dormouse_storage::{AlarmSummary, Dead, Ticket};
 use tokio::sync::mpsc;
 
-use super::alarm::{Deadlines, Ended, is_alarm};
+use super::alarm::{Ended, is_alarm};
 use super::caller::Caller;
+use super::deadlines::Deadlines;
 use super::registry::Options;
 use super::section::SectionTimer;
 use super::signal::{CLOSE, EVICT, REPLACE, RESET, Signal};
@@ -41,7 +42,7 @@ pub(super) struct Awake<'a> {
     next_call: CallId,
     callers: Vec<(CallId, Caller)>,
     outbox: Outbox<Effect>,
-    alarm_deadlines: Deadlines,
+    deadlines: Deadlines,
     section_timer: SectionTimer,
     idle_since: Option<Moment>,
     idle_timer: Option<Sleep>,
@@ -78,7 +79,7 @@ impl<'a> Awake<'a> {
             next_call: 0,
             callers: Vec::new(),
             outbox: Outbox::default(),
-            alarm_deadlines: Deadlines::default(),
+            deadlines: Deadlines::default(),
             section_timer: SectionTimer::default(),
             idle_since: None,
             idle_timer: None,
@@ -131,11 +132,14 @@ impl<'a> Awake<'a> {
             match effect {
                 Effect::Chunk { permit, chunk } => drop(permit.send(chunk)),
                 Effect::Frame { socket, frame } => self.around.hub.transmit(socket, frame),
+                Effect::Broadcast { sockets, message } => {
+                    self.around.hub.transmit_to_all(&sockets, &message);
+                }
                 Effect::Reply { call, result } => {
                     let at = self.callers.iter().position(|(id, _)| *id == call);
                     let at = at.expect("a call is answered once");
                     let (_, caller) = self.callers.swap_remove(at);
-                    self.alarm_deadlines.remove(call);
+                    self.deadlines.remove(call);
                     let result = result.map_err(|message| Fault::Guest(message.into()));
                     caller.answer(self.around.who, result);
                 }
@@ -175,9 +179,7 @@ impl<'a> Awake<'a> {
     fn start(&mut self, event: Event) -> Next {
         let id = self.next_call;
         self.next_call += 1;
-        if is_alarm(&event) {
-            self.alarm_deadlines.add(id, self.around.clock);
-        }
+        self.deadlines.add(id, &event.kind, &self.around);
         let (caller, request_id, kind) = Caller::of(event);
         self.callers.push((id, caller));
         self.set_idle_since(None);
@@ -263,7 +265,7 @@ impl Life for Awake<'_> {
             self.cause = Some(reset);
             return Poll::Ready(Next::Stop);
         }
-        if let Poll::Ready(reset) = self.alarm_deadlines.poll(cx) {
+        if let Poll::Ready(reset) = self.deadlines.poll(cx) {
             self.cause = Some(reset);
             return Poll::Ready(Next::Stop);
         }

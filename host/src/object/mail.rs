@@ -1,10 +1,9 @@
 //! Mail: how a pump reaches the object behind its socket.
 
-use std::time::Duration;
-
 use tokio::sync::oneshot;
 
 use super::registry::{Key, Registry};
+use crate::clock::Clock;
 use crate::event::{Event, Fault, Kind, Reply, RequestId};
 use crate::id::{Namespace, ObjectName};
 use crate::socket::Deliver;
@@ -47,8 +46,8 @@ impl Deliver for Mail {
         classes.any(|class| class.name == self.namespace.class && class.websocket)
     }
 
-    fn now(&self) -> Duration {
-        self.registry.clock().unix()
+    fn clock(&self) -> &Clock {
+        self.registry.clock()
     }
 
     fn gone(&self) {

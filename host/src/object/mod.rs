@@ -8,6 +8,7 @@
 mod alarm;
 mod awake;
 mod caller;
+mod deadlines;
 mod live;
 mod mail;
 mod registry;

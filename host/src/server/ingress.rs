@@ -22,6 +22,7 @@ use super::upgrade;
 use crate::event::{self, Event, Fault, Kind, Reply, RequestId, Reset};
 use crate::id::{Namespace, ObjectName};
 use crate::object::{Mail, Registry};
+use crate::socket::Deflate;
 
 /// The door's own state; cheap to clone.
 #[derive(Clone, Debug)]
@@ -29,6 +30,7 @@ pub(super) struct Door {
     pub(super) registry: Registry,
     pub(super) limits: Limits,
     pub(super) scheme: &'static str,
+    pub(super) deflate: Deflate,
 }
 
 /// Where a path leads.
@@ -84,7 +86,9 @@ impl Door {
         Ok(match (result, wish) {
             (Ok(Reply::Upgrade { headers, socket }), Some(wish)) => {
                 let object = Mail::new(self.registry.clone(), namespace.clone(), object);
-                reply::upgrade(headers, |headers| wish.grant(headers, socket, object))
+                reply::upgrade(headers, |headers| {
+                    wish.grant(headers, socket, self.deflate.clone(), object)
+                })
             }
             (result, _) => reply::respond(result, &parts.method, request_id),
         })

@@ -24,6 +24,7 @@ use tokio::task::JoinHandle;
 use super::Limits;
 use super::ingress::Door;
 use crate::object::Registry;
+use crate::socket::Deflate;
 
 /// A client must finish its request head within this time.
 const HEAD_TIMEOUT: Duration = Duration::from_secs(30);
@@ -58,6 +59,7 @@ impl Server {
             registry,
             limits,
             scheme: "http",
+            deflate: Deflate::default(),
         };
         let listening = match at {
             Some(at) => Some(Listening::start(at, door.clone()).await?),
