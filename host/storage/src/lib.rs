@@ -13,6 +13,7 @@
 //! a call, the authorizer's reasons and the page file are not reachable otherwise.
 
 mod alarm;
+mod bookmark;
 mod cache;
 mod checkpoint;
 mod cursor;
@@ -22,6 +23,7 @@ mod error;
 mod fault;
 mod files;
 mod guard;
+mod history;
 mod key;
 mod log;
 mod manifest;
@@ -35,6 +37,7 @@ mod storage;
 mod text;
 mod threads;
 mod ticket;
+mod travel;
 mod turn;
 mod value;
 mod vfs;
@@ -43,6 +46,7 @@ pub use alarm::{
     Alarm, AlarmSummary, Cron, DeadLetter, Hint as AlarmHint, MAX_ALARMS, Outcome as AlarmOutcome,
     Policy as AlarmPolicy,
 };
+pub use bookmark::Bookmark;
 pub use cursor::CursorId;
 pub use database::Database;
 pub use disk::{Clock, Disk, DiskFile, Entry, Env};
@@ -52,5 +56,6 @@ pub use key::ObjectKey;
 pub use options::{Limits, Options};
 pub use storage::{Listed, Storage};
 pub use ticket::{Dead, Pos, Ticket};
+pub use travel::{Change, Changed, Diff, HistoryInfo};
 pub use turn::SavepointId;
 pub use value::{Batch, ResultSet, Row, Value};
