@@ -36,9 +36,11 @@ pub const fn counts(fault: &Fault) -> bool {
             | Reset::Memory { .. }
             | Reset::ConstructTimeout { .. }
             | Reset::AlarmTimeout { .. } => true,
-            Reset::Storage(_) | Reset::Replaced { .. } | Reset::Operator | Reset::ShuttingDown => {
-                false
-            }
+            Reset::Ended(_)
+            | Reset::Storage(_)
+            | Reset::Replaced { .. }
+            | Reset::Operator
+            | Reset::ShuttingDown => false,
         },
         Fault::Overloaded { .. } | Fault::Exhausted(_) | Fault::ShuttingDown => false,
     }

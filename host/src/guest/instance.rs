@@ -206,6 +206,9 @@ impl Instance {
         if let Some(StorageFailed(message)) = storage {
             return Reset::Storage(message.clone());
         }
+        if let Some(SessionEnded(reason)) = error.downcast_ref() {
+            return Reset::Ended(reason.clone());
+        }
         if self.store.data().memory.refused {
             return Reset::Memory {
                 limit_bytes: self.limits.memory_bytes as u64,
@@ -234,6 +237,11 @@ impl From<dormouse_storage::Error> for StorageFailed {
         Self(error.to_string().into())
     }
 }
+
+/// The guest has ended its session itself.
+#[derive(Debug, thiserror::Error)]
+#[error("the session was ended: {0}")]
+pub(super) struct SessionEnded(pub(super) Arc<str>);
 
 /// What a handler gave back, still in the guest's terms.
 pub(super) enum Returned {
@@ -324,8 +332,13 @@ fn end_turn(
         }
         let context = access.get();
         let effects = std::mem::take(&mut context.effects);
+        let identity = Arc::clone(&context.identity);
         let database = context.database()?;
         database.end_turn().map_err(StorageFailed::from)?;
+        if let Some(notice) = database.take_notice() {
+            let (class, object) = (&*identity.class, tracing::field::display(&identity.object));
+            tracing::warn!(target: "dormouse", class, object, "{notice}");
+        }
         let alarms = database.take_alarm_change().map_err(StorageFailed::from)?;
         if let Some(summary) = alarms {
             life.alarms_changed(summary);

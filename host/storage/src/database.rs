@@ -173,6 +173,13 @@ impl Database {
         self.open.as_ref().is_some_and(|open| open.turn.is_open())
     }
 
+    /// Whether a savepoint is open.
+    pub fn in_savepoint(&self) -> bool {
+        self.open
+            .as_ref()
+            .is_some_and(|open| open.turn.has_savepoints())
+    }
+
     /// Commits the turn; nothing to do when nothing was written. An error undoes the turn
     /// and breaks the database: the host resets the object.
     pub fn end_turn(&mut self) -> Result<(), Error> {

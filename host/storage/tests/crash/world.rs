@@ -384,8 +384,10 @@ impl World {
         match result {
             Ok(()) => {
                 self.push(object, position, content);
-                // It waits until it is durable.
-                self.seen[object] = self.history[object].len() - 1;
+                // It waits until it is durable; but nothing leaves a machine that is off.
+                if !self.disk.has_ended() {
+                    self.seen[object] = self.history[object].len() - 1;
+                }
                 Ok(())
             }
             // Out of reach by now, which a world that forgets may say.
