@@ -34,5 +34,6 @@ mod shutdown;
 mod sockets;
 mod test_kit;
 mod sql;
+mod time_travel;
 mod traps;
 mod turns;

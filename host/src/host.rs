@@ -130,6 +130,11 @@ impl Builder {
         let mut options = dormouse_storage::Options::new(&data);
         options.limits = app.manifest.limits.sql.clone();
         options.limits.database_bytes = app.manifest.limits.database_mib << 20;
+        options.history = Duration::from_secs(app.manifest.limits.history_days * 24 * 60 * 60);
+        options.history_bytes = match app.manifest.limits.history_mib {
+            0 => u64::MAX,
+            mib => mib << 20,
+        };
         let storage = match self.disk {
             Some(disk) => Storage::open_in(options, disk)?,
             None => Storage::open(options)?,

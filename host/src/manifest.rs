@@ -60,6 +60,10 @@ pub struct Limits {
     pub database_mib: u64,
     /// `[limits.sql]`; its `database_bytes` says nothing.
     pub sql: dormouse_storage::Limits,
+    /// How far back every state of an object can be brought back; 0: not at all.
+    pub history_days: u64,
+    /// What that may take on disk for all objects together; 0: what it needs.
+    pub history_mib: u64,
 }
 
 /// `[serve]`: this machine's side, overridden by flags and environment.
@@ -140,6 +144,8 @@ impl Default for Limits {
             request_body_bytes: 100 * 1024 * 1024,
             database_mib: 10_240,
             sql: dormouse_storage::Limits::default(),
+            history_days: 30,
+            history_mib: 0,
         }
     }
 }
@@ -290,6 +296,8 @@ fn read_limits(mut section: Section<'_>, mistakes: &mut Mistakes<'_>) -> Limits 
         ),
         database_mib: take("database_mib", default.database_mib, 1..=1_048_576),
         sql,
+        history_days: take("history_days", default.history_days, 0..=36_500),
+        history_mib: take("history_mib", default.history_mib, 0..=1_073_741_824),
     };
     section.finish(mistakes);
     limits
@@ -350,6 +358,8 @@ mod tests {
             concurrent_events = 1
             request_body_bytes = 0x10
             database_mib = 1
+            history_days = 7
+            history_mib = 500
             [serve]
             listen = "[::1]:80"
             data = "/srv/chat"
@@ -371,6 +381,8 @@ mod tests {
                 request_body_bytes: 16,
                 database_mib: 1,
                 sql: dormouse_storage::Limits::default(),
+                history_days: 7,
+                history_mib: 500,
             },
             serve: Serve {
                 listen: "[::1]:80".parse().unwrap(),

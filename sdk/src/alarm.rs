@@ -155,6 +155,12 @@ pub struct AlarmTime {
     unix_ms: i64,
 }
 
+impl AlarmTime {
+    pub(crate) fn unix_ms(self) -> i64 {
+        self.unix_ms
+    }
+}
+
 impl From<i64> for AlarmTime {
     /// Milliseconds since 1970-01-01T00:00:00Z.
     fn from(unix_ms: i64) -> Self {

@@ -121,6 +121,7 @@ extern crate self as dormouse_sdk;
 
 pub mod alarm;
 mod bindings;
+pub mod bookmark;
 mod component;
 mod gate;
 pub mod http;
@@ -141,6 +142,7 @@ pub use time::sleep;
 /// What a file that defines an object needs: `use dormouse_sdk::prelude::*;`.
 pub mod prelude {
     pub use crate::alarm::{Alarm, AlarmInfo};
+    pub use crate::bookmark::Bookmarks;
     pub use crate::http::{Body, Request, Response, StatusCode};
     pub use crate::kv::{Kv, ListOptions};
     pub use crate::object::{DurableObject, Env, ObjectId, State};

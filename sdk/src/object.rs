@@ -9,6 +9,7 @@ use std::time::Duration;
 use crate::alarm::{Alarm, AlarmInfo};
 use crate::bindings::dormouse::object::storage as wit_storage;
 use crate::bindings::dormouse::object::types as wit;
+use crate::bookmark::Bookmarks;
 use crate::http::{BodyError, Request, Response};
 use crate::kv::Kv;
 use crate::sql::{self, Sql};
@@ -140,6 +141,20 @@ impl State {
     /// The object's key-value pairs.
     pub fn kv(&self) -> Kv {
         Kv::new()
+    }
+
+    /// Moments of the object's database, and going back to them.
+    pub fn bookmarks(&self) -> Bookmarks {
+        Bookmarks::new()
+    }
+
+    /// Commits what is written and starts the object anew: events that it has not
+    /// answered fail, the next one finds a new instance. Sockets stay open.
+    ///
+    /// What a restore waits for, see [`Bookmarks::restore_on_next_session`].
+    pub async fn end_session(&self, reason: &str) -> ! {
+        crate::bindings::dormouse::object::bookmark::end_session(reason.to_owned()).await;
+        unreachable!("the host drops the instance")
     }
 
     /// Deletes everything the object keeps: tables, key-value pairs, alarms.

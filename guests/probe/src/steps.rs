@@ -120,6 +120,18 @@ pub enum Step {
         #[allow(dead_code, reason = "the key says it all")]
         delete_all: bool,
     },
+    /// `"current"`, or a time in ms since 1970. Result: `{"bookmark": text}`.
+    Bookmark {
+        bookmark: Moment,
+    },
+    /// What the next session begins with. Result: `{"undo": bookmark}`.
+    Restore {
+        restore: String,
+    },
+    /// Ends the session; no answer.
+    EndSession {
+        end_session: String,
+    },
     /// Result: `{"size": bytes in the database}`.
     Size {
         #[allow(dead_code, reason = "the key says it all")]
@@ -132,6 +144,13 @@ pub enum Step {
 pub enum Memory {
     Incr,
     Read,
+}
+
+#[derive(Clone, Deserialize)]
+#[serde(untagged)]
+pub enum Moment {
+    At(u64),
+    Current(String),
 }
 
 #[derive(Clone, Copy, Deserialize)]
@@ -294,6 +313,24 @@ impl Lab {
                 Ok(()) => json!({"deleted_all": true}),
                 Err(error) => values::error(&error),
             },
+            Step::Bookmark { bookmark } => {
+                let bookmarks = self.state.bookmarks();
+                let found = match bookmark {
+                    Moment::At(ms) => bookmarks.for_time(UNIX_EPOCH + Duration::from_millis(ms)),
+                    Moment::Current(_) => bookmarks.current().await,
+                };
+                match found {
+                    Ok(bookmark) => json!({"bookmark": bookmark}),
+                    Err(error) => values::error(&error),
+                }
+            }
+            Step::Restore { restore } => {
+                match self.state.bookmarks().restore_on_next_session(&restore) {
+                    Ok(undo) => json!({"undo": undo}),
+                    Err(error) => values::error(&error),
+                }
+            }
+            Step::EndSession { end_session } => self.state.end_session(&end_session).await,
             Step::Size { .. } => match sql.database_size() {
                 Ok(size) => json!({"size": size}),
                 Err(error) => values::error(&error),

@@ -39,9 +39,11 @@ pub const fn counts(fault: &Fault) -> bool {
             | Reset::SectionTimeout { .. }
             | Reset::AlarmTimeout { .. }
             | Reset::SocketTimeout { .. } => true,
-            Reset::Storage(_) | Reset::Replaced { .. } | Reset::Operator | Reset::ShuttingDown => {
-                false
-            }
+            Reset::Ended(_)
+            | Reset::Storage(_)
+            | Reset::Replaced { .. }
+            | Reset::Operator
+            | Reset::ShuttingDown => false,
         },
         Fault::Overloaded { .. } | Fault::Exhausted(_) | Fault::ShuttingDown => false,
     }

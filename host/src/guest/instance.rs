@@ -76,7 +76,10 @@ impl Effect {
     /// end of a transaction that is open.
     pub(super) const fn is_awaited(&self) -> bool {
         match self {
-            Self::Reply { .. } | Self::Chunk { .. } | Self::Frame { .. } => false,
+            Self::Reply { .. }
+            | Self::Chunk { .. }
+            | Self::Frame { .. }
+            | Self::Broadcast { .. } => false,
         }
     }
 }
@@ -226,6 +229,9 @@ impl Instance {
         if let Some(StorageFailed(message)) = storage {
             return Reset::Storage(message.clone());
         }
+        if let Some(SessionEnded(reason)) = error.downcast_ref() {
+            return Reset::Ended(reason.clone());
+        }
         if self.store.data().memory.refused {
             return Reset::Memory {
                 limit_bytes: self.limits.memory_bytes as u64,
@@ -254,6 +260,11 @@ impl From<dormouse_storage::Error> for StorageFailed {
         Self(error.to_string().into())
     }
 }
+
+/// The guest has ended its session itself.
+#[derive(Debug, thiserror::Error)]
+#[error("the session was ended: {0}")]
+pub(super) struct SessionEnded(pub(super) Arc<str>);
 
 /// What a handler gave back, still in the guest's terms.
 pub(super) enum Returned {
@@ -345,8 +356,13 @@ fn end_turn(
         }
         let context = access.get();
         let effects = context.take_effects()?;
+        let identity = Arc::clone(&context.identity);
         let database = context.database()?;
         database.end_turn().map_err(StorageFailed::from)?;
+        if let Some(notice) = database.take_notice() {
+            let (class, object) = (&*identity.class, tracing::field::display(&identity.object));
+            tracing::warn!(target: "dormouse", class, object, "{notice}");
+        }
         // What a transaction has set may be undone yet.
         if !database.in_transaction()
             && let Some(summary) = database.take_alarm_change().map_err(StorageFailed::from)?

@@ -1,6 +1,7 @@
 //! Imports: what a guest may call, one file per interface of `wit/`.
 
 mod alarm;
+pub(super) mod bookmark;
 pub(super) mod clocks;
 pub(super) mod gate;
 mod kv;
@@ -26,6 +27,7 @@ pub(super) fn add_to_linker(linker: &mut Linker<Context>) -> wasmtime::Result<()
     object::schema::add_to_linker::<_, HasSelf<Context>>(linker, |context| context)?;
     object::gate::add_to_linker::<_, HasSelf<Context>>(linker, |context| context)?;
     object::transaction::add_to_linker::<_, HasSelf<Context>>(linker, |context| context)?;
+    object::bookmark::add_to_linker::<_, HasSelf<Context>>(linker, |context| context)?;
     object::log::add_to_linker::<_, HasSelf<Context>>(linker, |context| context)?;
     object::websocket::add_to_linker::<_, HasSelf<Context>>(linker, |context| context)
 }
