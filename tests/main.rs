@@ -11,6 +11,7 @@ mod harness;
 
 mod alarms;
 mod bodies;
+mod calls;
 mod classes;
 mod command_line;
 mod counter_survives;

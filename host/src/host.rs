@@ -3,6 +3,7 @@
 //! Started by the command line, or by a program that embeds it. Owns the order of
 //! start (storage, code, objects, door) and of the end (door, objects, storage).
 
+use std::collections::BTreeMap;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -13,9 +14,9 @@ use dormouse_storage::Storage;
 
 use crate::alarm::{Alarms, Scheduler};
 use crate::clock::Clock;
-use crate::guest::{self, Code, Engine, EngineOptions};
+use crate::guest::{self, Code, Engine, EngineOptions, Environment};
 use crate::manifest::Manifest;
-use crate::object::{Options, Registry, Served};
+use crate::object::{Options, Registry, Served, namespaces};
 use crate::server::{self, Server};
 
 pub use crate::guest::{Interface, Report};
@@ -170,12 +171,49 @@ async fn load(engine: &Engine, data: &Path, app: &App) -> anyhow::Result<Served>
     let cache = data.join("cache");
     let code = Code::load(engine, &app.component, Some(&cache)).await;
     let code = code.with_context(|| format!("cannot use {}", app.component.display()))?;
-    Ok(Served::new(Arc::new(code), options(&app.manifest)))
+    let environment = environment(&code, &app.manifest)?;
+    Ok(Served::new(
+        Arc::new(code),
+        environment,
+        options(&app.manifest),
+    ))
+}
+
+/// What the code finds by name. A class is bound under its own name, unless the
+/// manifest gives that name to another.
+fn environment(code: &Code, manifest: &Manifest) -> anyhow::Result<Environment> {
+    let classes: BTreeMap<_, _> = namespaces(code)
+        .into_iter()
+        .map(|(class, namespace)| (class.to_string(), Arc::new(namespace)))
+        .collect();
+    let mut bound = classes.clone();
+    let mut wrong = Vec::new();
+    for (binding, class) in &manifest.namespaces {
+        match classes.get(class) {
+            Some(namespace) => {
+                bound.insert(binding.clone(), namespace.clone());
+            }
+            None => wrong.push(format!("`namespaces.{binding}` leads to class `{class}`")),
+        }
+    }
+    anyhow::ensure!(
+        wrong.is_empty(),
+        "{} in dormouse.toml, which the component does not have; it has {}",
+        wrong.join(" and "),
+        classes.into_keys().collect::<Vec<_>>().join(", ")
+    );
+    let vars = manifest.vars.iter();
+    Ok(Environment {
+        vars: vars
+            .map(|(key, value)| (key.clone(), value.clone()))
+            .collect(),
+        namespaces: bound,
+        call_depth: manifest.limits.call_depth as u32,
+    })
 }
 
 fn options(manifest: &Manifest) -> Options {
     let limits = &manifest.limits;
-    let vars = manifest.vars.iter();
     Options {
         idle: Duration::from_millis(limits.idle_ms),
         mailbox_events: limits.mailbox_events as usize,
@@ -186,8 +224,5 @@ fn options(manifest: &Manifest) -> Options {
             cpu: Duration::from_millis(limits.cpu_ms),
             ..guest::Limits::default()
         },
-        vars: vars
-            .map(|(key, value)| (key.clone(), value.clone()))
-            .collect(),
     }
 }

@@ -17,6 +17,7 @@ use serde::Deserialize;
 use serde_json::{Value as Json, json};
 
 use crate::alarms::{self, AlarmStep};
+use crate::calls::CallStep;
 use crate::values;
 
 /// One step, by the keys it has; any other key is refused.
@@ -109,6 +110,8 @@ pub enum Step {
     },
     /// See [`AlarmStep`].
     Alarm(AlarmStep),
+    /// See [`CallStep`].
+    Call(CallStep),
     /// Result: `{"size": bytes in the database}`.
     Size {
         #[allow(dead_code, reason = "the key says it all")]
@@ -158,6 +161,7 @@ pub struct Lab {
     state: State,
     env: Env,
     memory: Cell<u64>,
+    notes: RefCell<Vec<u32>>,
     hoard: RefCell<Vec<Vec<u8>>>,
     holding: RefCell<BTreeMap<String, Vec<oneshot::Sender<()>>>>,
 }
@@ -168,6 +172,7 @@ impl Lab {
             state,
             env,
             memory: Cell::new(0),
+            notes: RefCell::default(),
             hoard: RefCell::default(),
             holding: RefCell::default(),
         }
@@ -175,6 +180,18 @@ impl Lab {
 
     pub fn state(&self) -> &State {
         &self.state
+    }
+
+    pub fn env(&self) -> &Env {
+        &self.env
+    }
+
+    pub fn note(&self, number: u32) {
+        self.notes.borrow_mut().push(number);
+    }
+
+    pub fn notes(&self) -> Vec<u32> {
+        self.notes.borrow().clone()
     }
 
     pub async fn run(self: &Rc<Self>, steps: Vec<Step>) -> Result<Vec<Json>> {
@@ -202,6 +219,7 @@ impl Lab {
                     .wait_until(async move { lab.run(background).await.map(drop) });
                 Ok(json!({"background": count}))
             }
+            Step::Call(step) => step.run(self).await,
             step => self.step_at_once(step),
         }
     }
@@ -281,7 +299,7 @@ impl Lab {
                 Ok(size) => json!({"size": size}),
                 Err(error) => values::error(&error),
             },
-            Step::Wait { .. } | Step::Hold { .. } | Step::Background { .. } => {
+            Step::Wait { .. } | Step::Hold { .. } | Step::Background { .. } | Step::Call(_) => {
                 bail!("this step cannot stand in a savepoint: it waits")
             }
         })

@@ -38,7 +38,12 @@ pub const fn counts(fault: &Fault) -> bool {
             | Reset::AlarmTimeout { .. } => true,
             Reset::Storage(_) | Reset::Replaced { .. } | Reset::ShuttingDown => false,
         },
-        Fault::Overloaded { .. } | Fault::Exhausted(_) | Fault::ShuttingDown => false,
+        Fault::Overloaded { .. }
+        | Fault::Exhausted(_)
+        | Fault::ShuttingDown
+        | Fault::Declared { .. }
+        | Fault::BadCall(_)
+        | Fault::Reentrant { .. } => false,
     }
 }
 

@@ -30,7 +30,7 @@ const KNOWN: &[(&str, &[&str], &[&str])] = &[
     (
         "dormouse:object",
         &["0.1"],
-        &["types", "sql", "log", "alarm", "websocket"],
+        &["types", "sql", "log", "alarm", "websocket", "namespace"],
     ),
     (
         "wasi:cli",
@@ -78,7 +78,12 @@ const KNOWN: &[(&str, &[&str], &[&str])] = &[
 ];
 
 /// Interfaces of `dormouse:object` that a component may export.
-const USED_EXPORTS: &[&str] = &["object", "alarm-handler", "websocket-handler"];
+const USED_EXPORTS: &[&str] = &[
+    "object",
+    "alarm-handler",
+    "call-handler",
+    "websocket-handler",
+];
 
 /// What `inspect` found.
 #[derive(Debug, Serialize)]
