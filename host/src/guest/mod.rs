@@ -23,6 +23,7 @@ mod imports;
 mod instance;
 mod limits;
 mod method;
+mod random;
 mod report;
 mod socket;
 mod stdio;
