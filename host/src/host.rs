@@ -141,7 +141,7 @@ impl Builder {
             ..server::Limits::default()
         };
         let served = match self.code {
-            Some(code) => Served::new(code, object_options(&app.manifest)),
+            Some(code) => served(code, &app.manifest)?,
             None => load(&engine, &cache, &app).await?,
         };
         let alarms = Alarms::new(clock.chance().clone());
@@ -266,9 +266,12 @@ fn engine() -> anyhow::Result<Engine> {
 async fn load(engine: &Engine, cache: &Path, app: &App) -> anyhow::Result<Served> {
     let code = Code::load(engine, &app.component, Some(cache)).await;
     let code = code.with_context(|| format!("cannot use {}", app.component.display()))?;
-    let environment = environment(&code, &app.manifest)?;
-    let options = object_options(&app.manifest);
-    Ok(Served::new(Arc::new(code), environment, options))
+    served(Arc::new(code), &app.manifest)
+}
+
+fn served(code: Arc<Code>, manifest: &Manifest) -> anyhow::Result<Served> {
+    let environment = environment(&code, manifest)?;
+    Ok(Served::new(code, environment, object_options(manifest)))
 }
 
 fn object_options(manifest: &Manifest) -> Options {

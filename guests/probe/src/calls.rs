@@ -64,7 +64,8 @@ impl CallStep {
 
     async fn try_run(self, lab: &Rc<Lab>) -> Result<Json> {
         let env = lab.env();
-        let probe = |name: &str| Ok(env.namespace::<Probe>("Probe")?.get_by_name(name));
+        let probe =
+            |name: &str| -> Result<_> { Ok(env.namespace::<Probe>("Probe")?.get_by_name(name)) };
         Ok(match self {
             Self::Call {
                 call,
