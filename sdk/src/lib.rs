@@ -124,6 +124,7 @@ mod api;
 mod bindings;
 mod component;
 pub mod http;
+pub mod kv;
 mod logging;
 pub mod namespace;
 mod object;
@@ -143,6 +144,7 @@ pub use time::sleep;
 pub mod prelude {
     pub use crate::alarm::{Alarm, AlarmInfo};
     pub use crate::http::{Body, Request, Response, StatusCode};
+    pub use crate::kv::{Kv, ListOptions};
     pub use crate::namespace::{CallError, CallErrorKind, MethodError, Namespace, Stub};
     pub use crate::object::{DurableObject, Env, ObjectId, State};
     pub use crate::sql::{Json, Sql, params};

@@ -15,6 +15,7 @@
 mod alarms;
 mod bodies;
 mod calls;
+mod kv;
 mod others;
 mod sockets;
 mod steps;

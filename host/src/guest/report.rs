@@ -30,7 +30,16 @@ const KNOWN: &[(&str, &[&str], &[&str])] = &[
     (
         "dormouse:object",
         &["0.1"],
-        &["types", "sql", "log", "alarm", "websocket", "namespace"],
+        &[
+            "types",
+            "sql",
+            "kv",
+            "storage",
+            "log",
+            "alarm",
+            "websocket",
+            "namespace",
+        ],
     ),
     (
         "wasi:cli",
