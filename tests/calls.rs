@@ -7,7 +7,7 @@ use futures_util::StreamExt as _;
 use http::Method;
 use serde_json::{Value as Json, json};
 
-use crate::harness::{World, bounded, eventually, probe_app, stream, whole};
+use crate::harness::{Answer, World, bounded, eventually, probe_app, stream, whole};
 
 fn app(concurrent_events: u64, mailbox_events: u64) -> App {
     let mut app = probe_app();
@@ -263,8 +263,8 @@ async fn a_large_body_arrives_whole_and_a_broken_one_does_not() {
     assert_eq!(through.json()["bytes"], 3 << 20);
     let path = "/Probe/large-a/forward/Probe/large-b/source-then-fail?bytes=100000";
     let request = world.request(Method::GET, path, whole(""));
-    let response = world.send(request).await.unwrap();
-    let cut = bounded("the end", crate::harness::Answer::read(response)).await;
+    let answer = async { Answer::read(world.send(request).await?).await };
+    let cut = bounded("the end", answer).await;
     assert!(cut.is_err(), "{cut:?}");
 }
 

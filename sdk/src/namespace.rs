@@ -4,8 +4,11 @@
 //! that object. None of this asks anybody; the first call wakes the object.
 
 use std::fmt;
+use std::future::Future;
 use std::marker::PhantomData;
+use std::pin::Pin;
 use std::rc::Rc;
+use std::task::{self, Poll, ready};
 
 use serde::de::DeserializeOwned;
 
@@ -13,8 +16,6 @@ use crate::bindings::dormouse::object::namespace as wit;
 use crate::http::{Request, Response};
 use crate::object::ObjectId;
 use crate::{Error, Result};
-
-pub use wit::ErrorKind as CallErrorKind;
 
 /// What a namespace can be opened for: a class with
 /// [`#[object_api]`](macro@crate::object_api), the stub that the attribute makes, or
@@ -119,7 +120,8 @@ impl Stub {
     /// # }
     /// ```
     pub async fn fetch(&self, request: Request) -> Result<Response> {
-        let response = self.0.fetch(request.into_wit()?).await;
+        let (stub, request) = (self.0.clone(), request.into_wit()?);
+        let response = Kept::new(async move { stub.fetch(request).await }).await;
         Response::from_wit(response.map_err(CallError::from)?)
     }
 
@@ -129,17 +131,79 @@ impl Stub {
         arguments: String,
         body: crate::http::Body,
     ) -> Result<wit::Answer, CallError> {
-        let answer = self
-            .0
-            .call(method.to_owned(), arguments, body.into_wit())
-            .await;
-        Ok(answer?)
+        let (stub, method) = (self.0.clone(), method.to_owned());
+        let body = body.into_wit();
+        let call = async move { stub.call(method, arguments, body).await };
+        Ok(Kept::new(call).await?)
+    }
+}
+
+/// A call that goes on when nobody waits for it any more. To cancel it would make the
+/// component wait in the middle of its code, which would end the turn there.
+struct Kept<F: Future + 'static>(Option<Pin<Box<F>>>);
+
+impl<F: Future + 'static> Kept<F> {
+    fn new(call: F) -> Self {
+        Self(Some(Box::pin(call)))
+    }
+}
+
+impl<F: Future + 'static> Future for Kept<F> {
+    type Output = F::Output;
+
+    fn poll(mut self: Pin<&mut Self>, cx: &mut task::Context<'_>) -> Poll<F::Output> {
+        let call = self.0.as_mut().expect("it is not polled after its end");
+        let output = ready!(call.as_mut().poll(cx));
+        self.0 = None;
+        Poll::Ready(output)
+    }
+}
+
+impl<F: Future + 'static> Drop for Kept<F> {
+    fn drop(&mut self) {
+        if let Some(call) = self.0.take() {
+            wit_bindgen::spawn_local(async { drop(call.await) });
+        }
     }
 }
 
 impl fmt::Debug for Stub {
     fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
         out.write_str("Stub")
+    }
+}
+
+/// What went wrong with a call.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum CallErrorKind {
+    /// The callee's code answered with an error. What it wrote before stays.
+    Failed,
+    /// The callee was reset during the call, which may have been done.
+    Reset,
+    /// Too many events wait for the callee; nothing was called.
+    Overloaded,
+    /// The host cannot wake the callee, or is going down; nothing was called.
+    Unavailable,
+    /// The call would come back into an object that waits for it; nothing was called.
+    Reentrant,
+    /// The chain of calls is longer than `limits.call_depth`; nothing was called.
+    TooDeep,
+    /// No such binding, id or method, or values that do not fit.
+    Invalid,
+}
+
+impl From<wit::ErrorKind> for CallErrorKind {
+    fn from(kind: wit::ErrorKind) -> Self {
+        match kind {
+            wit::ErrorKind::Failed => Self::Failed,
+            wit::ErrorKind::Reset => Self::Reset,
+            wit::ErrorKind::Overloaded => Self::Overloaded,
+            wit::ErrorKind::Unavailable => Self::Unavailable,
+            wit::ErrorKind::Reentrant => Self::Reentrant,
+            wit::ErrorKind::TooDeep => Self::TooDeep,
+            wit::ErrorKind::Invalid => Self::Invalid,
+        }
     }
 }
 
@@ -200,7 +264,7 @@ impl std::error::Error for CallError {}
 impl From<wit::Error> for CallError {
     fn from(error: wit::Error) -> Self {
         Self {
-            kind: error.kind,
+            kind: error.kind.into(),
             message: error.message,
             retryable: error.retryable,
             value: error.value,

@@ -74,12 +74,13 @@ pub(super) fn mailbox(capacity: usize) -> (Sender, Mailbox) {
 }
 
 impl Sender {
-    pub(super) fn try_send(&self, event: Event) -> Result<(), TrySendError<Event>> {
-        if event.chain().length() == 0 {
-            self.outside.try_send(event)
+    pub(super) fn try_send(&self, event: Event) -> Result<(), Box<TrySendError<Event>>> {
+        let room = if event.chain().length() == 0 {
+            &self.outside
         } else {
-            self.calls.try_send(event)
-        }
+            &self.calls
+        };
+        room.try_send(event).map_err(Box::new)
     }
 
     pub(super) fn capacity(&self) -> usize {

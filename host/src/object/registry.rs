@@ -302,7 +302,7 @@ impl Inner {
         let slot = entry
             .slot
             .get_or_insert_with(|| self.open_slot(&slot_key, object.clone(), hub.clone()));
-        match slot.mailbox.try_send(event) {
+        match slot.mailbox.try_send(event).map_err(|error| *error) {
             Ok(()) => Ok(()),
             Err(TrySendError::Full(event)) => {
                 let events = slot.mailbox.capacity();
