@@ -283,7 +283,7 @@ fn stub(vis: &TokenStream, name: &Ident, of: &Ident, methods: &[Method]) -> Toke
         #[derive(Clone, Debug)]
         #vis struct #name(::dormouse_sdk::Stub);
 
-        #[allow(private_interfaces, clippy::allow_attributes)]
+        #[allow(private_interfaces, clippy::all)]
         impl #name {
             #(#calls)*
         }
