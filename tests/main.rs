@@ -10,6 +10,7 @@
 mod harness;
 
 mod alarms;
+mod bank;
 mod bodies;
 mod calls;
 mod chat;
