@@ -10,7 +10,9 @@
 mod harness;
 
 mod alarms;
+mod bank;
 mod bodies;
+mod calls;
 mod chat;
 mod classes;
 mod command_line;

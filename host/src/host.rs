@@ -21,6 +21,9 @@ use crate::server::{self, Server};
 pub use crate::guest::{Interface, Report};
 
 mod alarms;
+mod environment;
+
+use environment::environment;
 
 /// How long events on replaced code may take to finish.
 const DRAIN: Duration = Duration::from_secs(10);
@@ -144,7 +147,7 @@ impl Builder {
             ..server::Limits::default()
         };
         let served = match self.code {
-            Some(code) => Served::new(code, object_options(&app.manifest)),
+            Some(code) => served(code, &app.manifest)?,
             None => load(&engine, &cache, &app).await?,
         };
         let alarms = Alarms::new(clock.chance().clone());
@@ -275,12 +278,16 @@ fn engine() -> anyhow::Result<Engine> {
 async fn load(engine: &Engine, cache: &Path, app: &App) -> anyhow::Result<Served> {
     let code = Code::load(engine, &app.component, Some(cache)).await;
     let code = code.with_context(|| format!("cannot use {}", app.component.display()))?;
-    Ok(Served::new(Arc::new(code), object_options(&app.manifest)))
+    served(Arc::new(code), &app.manifest)
+}
+
+fn served(code: Arc<Code>, manifest: &Manifest) -> anyhow::Result<Served> {
+    let environment = environment(&code, manifest)?;
+    Ok(Served::new(code, environment, object_options(manifest)))
 }
 
 fn object_options(manifest: &Manifest) -> Options {
     let limits = &manifest.limits;
-    let vars = manifest.vars.iter();
     Options {
         idle: Duration::from_millis(limits.idle_ms),
         mailbox_events: limits.mailbox_events as usize,
@@ -291,8 +298,5 @@ fn object_options(manifest: &Manifest) -> Options {
             cpu: Duration::from_millis(limits.cpu_ms),
             ..guest::Limits::default()
         },
-        vars: vars
-            .map(|(key, value)| (key.clone(), value.clone()))
-            .collect(),
     }
 }

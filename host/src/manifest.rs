@@ -30,6 +30,8 @@ pub struct Manifest {
     pub build: Build,
     /// The guest's environment variables.
     pub vars: BTreeMap<String, String>,
+    /// Bindings to namespaces: under which name the app's code finds which class.
+    pub namespaces: BTreeMap<String, String>,
     pub limits: Limits,
     pub serve: Serve,
 }
@@ -64,6 +66,8 @@ pub struct Limits {
     pub history_days: u64,
     /// What that may take on disk for all objects together; 0: what it needs.
     pub history_mib: u64,
+    /// Calls that wait for each other, one inside the other.
+    pub call_depth: u64,
 }
 
 /// `[serve]`: this machine's side, overridden by flags and environment.
@@ -81,6 +85,7 @@ impl Manifest {
             name: name.into(),
             build: Build::default(),
             vars: BTreeMap::new(),
+            namespaces: BTreeMap::new(),
             limits: Limits::default(),
             serve: Serve::default(),
         }
@@ -112,7 +117,8 @@ impl Manifest {
             check_name(&name).map(|()| name)
         });
         let build = read_build(root.section("build", &mut mistakes), &mut mistakes);
-        let vars = read_vars(root.section("vars", &mut mistakes), &mut mistakes);
+        let vars = read_texts("vars", &mut root, &mut mistakes);
+        let namespaces = read_texts("namespaces", &mut root, &mut mistakes);
         let limits = read_limits(root.section("limits", &mut mistakes), &mut mistakes);
         let serve = read_serve(root.section("serve", &mut mistakes), &mut mistakes);
         let name_was_written = root.was_written("name");
@@ -127,6 +133,7 @@ impl Manifest {
             name: name.unwrap_or_default(),
             build,
             vars,
+            namespaces,
             limits,
             serve,
         })
@@ -146,6 +153,7 @@ impl Default for Limits {
             sql: dormouse_storage::Limits::default(),
             history_days: 30,
             history_mib: 0,
+            call_depth: 16,
         }
     }
 }
@@ -242,35 +250,37 @@ fn read_build(mut section: Section<'_>, mistakes: &mut Mistakes<'_>) -> Build {
     build
 }
 
-fn read_vars(section: Section<'_>, mistakes: &mut Mistakes<'_>) -> BTreeMap<String, String> {
-    let mut vars = BTreeMap::new();
+/// A table of texts under names of the app's choice.
+fn read_texts(
+    table: &'static str,
+    root: &mut Section<'_>,
+    mistakes: &mut Mistakes<'_>,
+) -> BTreeMap<String, String> {
+    let section = root.section(table, mistakes);
+    let mut texts = BTreeMap::new();
     for (key, value) in section.table {
         let name = key.get_ref().to_string();
-        if let Err(message) = check_var_name(&name) {
-            mistakes.add(key.span().start, message);
+        if !is_variable_name(&name) {
+            let rule = "a name here has letters, digits and `_`, no digit first";
+            mistakes.add(key.span().start, format!("`{table}.{name}`: {rule}"));
         }
         let offset = value.span().start;
         match string(value.into_inner()) {
             Ok(text) if text.contains('\0') => {
-                mistakes.add(offset, format!("`vars.{name}`: holds a zero byte"));
+                mistakes.add(offset, format!("`{table}.{name}`: holds a zero byte"));
             }
             Ok(text) => {
-                vars.insert(name, text);
+                texts.insert(name, text);
             }
-            Err(message) => mistakes.add(offset, format!("`vars.{name}`: {message}")),
+            Err(message) => mistakes.add(offset, format!("`{table}.{name}`: {message}")),
         }
     }
-    vars
+    texts
 }
 
-fn check_var_name(name: &str) -> Result<(), String> {
+fn is_variable_name(name: &str) -> bool {
     let word = |c: char| c.is_ascii_alphanumeric() || c == '_';
-    if name.chars().all(word) && name.starts_with(|c: char| !c.is_ascii_digit()) {
-        return Ok(());
-    }
-    Err(format!(
-        "`vars.{name}`: a variable's name has letters, digits and `_`, no digit first"
-    ))
+    name.chars().all(word) && name.starts_with(|c: char| !c.is_ascii_digit())
 }
 
 fn read_limits(mut section: Section<'_>, mistakes: &mut Mistakes<'_>) -> Limits {
@@ -298,6 +308,7 @@ fn read_limits(mut section: Section<'_>, mistakes: &mut Mistakes<'_>) -> Limits 
         sql,
         history_days: take("history_days", default.history_days, 0..=36_500),
         history_mib: take("history_mib", default.history_mib, 0..=1_073_741_824),
+        call_depth: take("call_depth", default.call_depth, 1..=100),
     };
     section.finish(mistakes);
     limits
@@ -350,6 +361,7 @@ mod tests {
             name = "chat"
             build = { command = "make", component = "out/chat.wasm" }
             vars.GREETING = "hello"
+            namespaces.ROOMS = "Room"
             [limits]
             memory_mib = 64
             cpu_ms = 1_000
@@ -360,6 +372,7 @@ mod tests {
             database_mib = 1
             history_days = 7
             history_mib = 500
+            call_depth = 3
             [serve]
             listen = "[::1]:80"
             data = "/srv/chat"
@@ -372,6 +385,7 @@ mod tests {
                 component: Some("out/chat.wasm".into()),
             },
             vars: BTreeMap::from([("GREETING".into(), "hello".into())]),
+            namespaces: BTreeMap::from([("ROOMS".into(), "Room".into())]),
             limits: Limits {
                 memory_mib: 64,
                 cpu_ms: 1_000,
@@ -383,6 +397,7 @@ mod tests {
                 sql: dormouse_storage::Limits::default(),
                 history_days: 7,
                 history_mib: 500,
+                call_depth: 3,
             },
             serve: Serve {
                 listen: "[::1]:80".parse().unwrap(),
@@ -400,7 +415,7 @@ mod tests {
         );
         assert_eq!(
             mistakes("name = \"a\"\ncolour = 1\n"),
-            ["2:1: unknown key `colour`; known here: name, build, vars, limits, serve"]
+            ["2:1: unknown key `colour`; known here: name, build, vars, namespaces, limits, serve"]
         );
     }
 
@@ -418,8 +433,8 @@ mod tests {
             mistakes(text),
             [
                 "1:8: `name`: the name \"My App\" holds 'M'; use lower-case letters, digits and `-`, a letter first, at most 63",
-                "2:1: unknown key `speed`; known here: name, build, vars, limits, serve",
-                "3:10: `vars.A B`: a variable's name has letters, digits and `_`, no digit first",
+                "2:1: unknown key `speed`; known here: name, build, vars, namespaces, limits, serve",
+                "3:10: `vars.A B`: a name here has letters, digits and `_`, no digit first",
                 "3:27: `vars.N`: expected a string, found integer",
                 "5:14: `limits.memory_mib`: expected a whole number, found string",
                 "6:10: `limits.cpu_ms`: -1 is not within 1 and 3600000",

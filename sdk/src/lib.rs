@@ -120,6 +120,7 @@
 extern crate self as dormouse_sdk;
 
 pub mod alarm;
+mod api;
 mod bindings;
 pub mod bookmark;
 mod component;
@@ -127,6 +128,7 @@ mod gate;
 pub mod http;
 pub mod kv;
 mod logging;
+pub mod namespace;
 mod object;
 pub mod sql;
 mod time;
@@ -134,8 +136,9 @@ pub mod websocket;
 
 pub use alarm::{Alarm, AlarmInfo};
 pub use anyhow::{Context, Error, Result, bail, ensure};
-pub use dormouse_macros::durable_object;
+pub use dormouse_macros::{durable_object, object_api};
 pub use log;
+pub use namespace::{CallError, CallErrorKind, MethodError, Namespace, Stub};
 pub use object::{DurableObject, Env, ObjectId, State};
 pub use time::sleep;
 
@@ -145,15 +148,19 @@ pub mod prelude {
     pub use crate::bookmark::Bookmarks;
     pub use crate::http::{Body, Request, Response, StatusCode};
     pub use crate::kv::{Kv, ListOptions};
+    pub use crate::namespace::{CallError, CallErrorKind, MethodError, Namespace, Stub};
     pub use crate::object::{DurableObject, Env, ObjectId, State};
     pub use crate::sql::{Json, Migrations, Sql, params};
     pub use crate::websocket::{Message, Upgrade, WebSocket};
-    pub use crate::{Context, Error, Result, bail, durable_object, ensure, log, sleep};
+    pub use crate::{Context, Error, Result, bail, durable_object, ensure, log, object_api, sleep};
 }
 
-/// For the code that `#[durable_object]` writes; not part of the interface.
+/// For the code that the attributes write; not part of the interface.
 #[doc(hidden)]
 pub mod __private {
+    pub use crate::api::{Answer, Api, Call, Methods, call, call_for_body, declared, failed};
+    pub use crate::bindings::exports::dormouse::object::call_handler::CallError as Failure;
     pub use crate::component::Class;
+    pub use crate::namespace::Callee;
     pub use inventory;
 }

@@ -6,6 +6,10 @@ use std::sync::OnceLock;
 
 const TARGET: &str = "wasm32-wasip2";
 
+pub(crate) fn bank() -> PathBuf {
+    built().join("bank.wasm")
+}
+
 pub(crate) fn counter() -> PathBuf {
     built().join("counter.wasm")
 }

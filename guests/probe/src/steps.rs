@@ -18,6 +18,7 @@ use serde_json::{Value as Json, json};
 
 use crate::alarms::{self, AlarmStep};
 use crate::gates::{self, GateStep};
+use crate::calls::CallStep;
 use crate::kv::{self, KvStep};
 use crate::values;
 
@@ -113,6 +114,8 @@ pub enum Step {
     Alarm(AlarmStep),
     /// See [`GateStep`].
     Gate(GateStep),
+    /// See [`CallStep`].
+    Call(CallStep),
     /// See [`KvStep`].
     Kv(KvStep),
     /// Result: `{"deleted_all": true}`.
@@ -188,6 +191,7 @@ pub struct Lab {
     state: State,
     env: Env,
     memory: Cell<u64>,
+    notes: RefCell<Vec<u32>>,
     hoard: RefCell<Vec<Vec<u8>>>,
     holding: RefCell<BTreeMap<String, Vec<oneshot::Sender<()>>>>,
 }
@@ -198,6 +202,7 @@ impl Lab {
             state,
             env,
             memory: Cell::new(0),
+            notes: RefCell::default(),
             hoard: RefCell::default(),
             holding: RefCell::default(),
         }
@@ -205,6 +210,18 @@ impl Lab {
 
     pub fn state(&self) -> &State {
         &self.state
+    }
+
+    pub fn env(&self) -> &Env {
+        &self.env
+    }
+
+    pub fn note(&self, number: u32) {
+        self.notes.borrow_mut().push(number);
+    }
+
+    pub fn notes(&self) -> Vec<u32> {
+        self.notes.borrow().clone()
     }
 
     pub async fn run(self: &Rc<Self>, steps: Vec<Step>) -> Result<Vec<Json>> {
@@ -233,6 +250,7 @@ impl Lab {
                 Ok(json!({"background": count}))
             }
             Step::Gate(step) => gates::step(self, step).await,
+            Step::Call(step) => step.run(self).await,
             step => self.step_at_once(step),
         }
     }
@@ -335,7 +353,11 @@ impl Lab {
                 Ok(size) => json!({"size": size}),
                 Err(error) => values::error(&error),
             },
-            Step::Wait { .. } | Step::Hold { .. } | Step::Background { .. } | Step::Gate(_) => {
+            Step::Wait { .. }
+            | Step::Hold { .. }
+            | Step::Background { .. }
+            | Step::Gate(_)
+            | Step::Call(_) => {
                 bail!("this step cannot stand in a savepoint: it waits")
             }
         })

@@ -45,7 +45,12 @@ pub const fn counts(fault: &Fault) -> bool {
             | Reset::Operator
             | Reset::ShuttingDown => false,
         },
-        Fault::Overloaded { .. } | Fault::Exhausted(_) | Fault::ShuttingDown => false,
+        Fault::Overloaded { .. }
+        | Fault::Exhausted(_)
+        | Fault::ShuttingDown
+        | Fault::Declared { .. }
+        | Fault::BadCall(_)
+        | Fault::Reentrant { .. } => false,
     }
 }
 

@@ -15,6 +15,8 @@ wasmtime::component::bindgen!({
     },
     exports: { default: async },
     with: {
+        "dormouse:object/namespace.namespace": super::imports::namespace::Namespace,
+        "dormouse:object/namespace.stub": super::imports::namespace::Stub,
         "dormouse:object/sql.cursor": super::imports::sql::Cursor,
         "dormouse:object/sql.savepoint": super::imports::sql::Savepoint,
         "dormouse:object/gate.critical-section": super::imports::gate::CriticalSection,
@@ -33,6 +35,21 @@ pub mod alarm {
         world: "alarm-handling",
         exports: { default: async },
         with: {
+            "dormouse:object/types": super::dormouse::object::types,
+            "dormouse:object/websocket": super::dormouse::object::websocket,
+        },
+        require_store_data_send: true,
+    });
+}
+
+/// `call-handler`, on the types above.
+pub mod call {
+    wasmtime::component::bindgen!({
+        path: "../wit",
+        world: "call-handling",
+        exports: { default: async },
+        with: {
+            "dormouse:object/namespace": super::dormouse::object::namespace,
             "dormouse:object/types": super::dormouse::object::types,
             "dormouse:object/websocket": super::dormouse::object::websocket,
         },

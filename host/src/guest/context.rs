@@ -7,15 +7,18 @@ use std::sync::Arc;
 
 use dormouse_storage::Database;
 use wasmtime::component::{GuestTaskId, ResourceTable};
+use wasmtime_wasi::p2::bindings::random::random::Host as _;
 use wasmtime_wasi::{WasiCtx, WasiCtxBuilder, WasiCtxView, WasiView};
 
 use super::alarm::Run;
 use super::body::Flows;
 use super::gate::Gate;
+use super::environment::Environment;
 use super::instance::{CallId, Effect};
 use super::limits::{Limits, MemoryLimiter, Meter};
 use super::random::SeededRandom;
 use super::stdio::LogStream;
+use crate::chain::{Chain, During, InstanceId};
 use crate::clock::Clock;
 use crate::event::RequestId;
 use crate::id::ObjectName;
@@ -30,6 +33,8 @@ pub struct Identity {
 
 pub struct Context {
     pub(super) identity: Arc<Identity>,
+    pub(super) instance: InstanceId,
+    pub(super) environment: Arc<Environment>,
     pub(super) clock: Clock,
     database: Option<Database>,
     /// What the guest asked to send in the turn that runs.
@@ -39,6 +44,8 @@ pub struct Context {
     tasks: Tasks,
     /// Shut while an event wants to be alone.
     pub(super) gate: Gate,
+    /// The event that woke the object, for what its constructor calls.
+    pub(super) woken_by: Option<(RequestId, Chain)>,
     /// Whether the class has a handler for alarms.
     pub(super) handles_alarms: bool,
     /// Alarms whose handlers have not answered yet.
@@ -62,7 +69,7 @@ impl Context {
     pub(super) fn new(
         identity: Identity,
         mut database: Option<Database>,
-        vars: &[(String, String)],
+        environment: &Arc<Environment>,
         limits: &Limits,
         clock: Clock,
         hub: Arc<Hub>,
@@ -78,7 +85,7 @@ impl Context {
         }
         let stdout = LogStream::stdout(identity.clone());
         let mut wasi = WasiCtxBuilder::new();
-        wasi.envs(vars)
+        wasi.envs(&environment.vars)
             .stdout(stdout.clone())
             .stderr(stdout.stderr())
             .wall_clock(clock.clone())
@@ -95,12 +102,15 @@ impl Context {
         }
         Self {
             identity,
+            instance: InstanceId::next(),
+            environment: environment.clone(),
             clock,
             database,
             effects: Vec::new(),
             flows: Flows::default(),
             tasks: Tasks::default(),
             gate: Gate::default(),
+            woken_by: None,
             handles_alarms: false,
             alarm_runs: Vec::new(),
             hub,
@@ -124,9 +134,14 @@ impl Context {
 
     /// The guest task that serves an event, so that log records find it.
     pub(super) fn serve(&mut self, task: GuestTaskId, request: RequestId) {
+        self.serve_call(task, request, Chain::default());
+    }
+
+    /// The same for an event that other objects wait for.
+    pub(super) fn serve_call(&mut self, task: GuestTaskId, request: RequestId, chain: Chain) {
         self.memory.refused = false;
         self.running.serve(request);
-        self.tasks.begin(task, request);
+        self.tasks.begin(task, request, chain);
     }
 
     /// The event has its answer; its task may go on in the background.
@@ -179,6 +194,27 @@ impl Context {
         }
         Ok(free)
     }
+
+    /// For a call that one of `tasks` makes: the request it belongs to, and the
+    /// chain that ends in this object. Without a known event it is the constructor's.
+    pub(super) fn cause_of(&self, tasks: &[GuestTaskId]) -> (RequestId, Chain) {
+        let event = tasks.iter().find_map(|task| self.tasks.find(*task));
+        let (request, chain, during) = match (event, &self.woken_by) {
+            (Some(task), _) => (task.request, &task.chain, During::Event(task.serial)),
+            (None, Some((request, chain))) => (*request, chain, During::Construct),
+            (None, None) => (RequestId::next(), Chain::NONE, During::Construct),
+        };
+        let Identity { class, object } = &*self.identity;
+        let chain = chain.extended(class.clone(), object.clone(), self.instance, during);
+        (request, chain)
+    }
+
+    /// Bytes that nobody can guess.
+    pub(super) fn random_bytes<const N: usize>(&mut self) -> wasmtime::Result<[u8; N]> {
+        let bytes = self.wasi.random().get_random_bytes(N as u64)?;
+        let bytes = bytes.try_into();
+        bytes.map_err(|_| wasmtime::format_err!("the source of random bytes is broken"))
+    }
 }
 
 /// Which guest task serves which event: a short list, newest last.
@@ -193,6 +229,7 @@ struct Task {
     /// Never used again, unlike `id`.
     serial: u64,
     request: RequestId,
+    chain: Chain,
     answered: bool,
 }
 
@@ -200,7 +237,7 @@ impl Tasks {
     /// Answered tasks are remembered for their background work up to here.
     const MOST: usize = 256;
 
-    fn begin(&mut self, id: GuestTaskId, request: RequestId) {
+    fn begin(&mut self, id: GuestTaskId, request: RequestId, chain: Chain) {
         if self.tasks.len() >= Self::MOST {
             self.tasks.retain(|task| !task.answered);
         }
@@ -210,6 +247,7 @@ impl Tasks {
             id,
             serial,
             request,
+            chain,
             answered: false,
         });
     }

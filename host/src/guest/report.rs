@@ -41,6 +41,7 @@ const KNOWN: &[(&str, &[&str], &[&str])] = &[
             "log",
             "alarm",
             "websocket",
+            "namespace",
         ],
     ),
     (
@@ -89,7 +90,12 @@ const KNOWN: &[(&str, &[&str], &[&str])] = &[
 ];
 
 /// Interfaces of `dormouse:object` that a component may export.
-const USED_EXPORTS: &[&str] = &["object", "alarm-handler", "websocket-handler"];
+const USED_EXPORTS: &[&str] = &[
+    "object",
+    "alarm-handler",
+    "call-handler",
+    "websocket-handler",
+];
 
 /// What `inspect` found.
 #[derive(Debug, Serialize)]

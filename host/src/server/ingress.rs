@@ -77,7 +77,7 @@ impl Door {
             body,
             upgrade: wish.as_ref().map(|wish| wish.protocols.clone()),
         };
-        let answer = self.deliver(namespace, object.clone(), request_id, request);
+        let answer = self.deliver(namespace, object, request_id, request);
         let result = tokio::select! {
             biased;
             () = crossed(overflow) => return Err(Problem::body_too_large(limit)),
@@ -85,7 +85,7 @@ impl Door {
         };
         Ok(match (result, wish) {
             (Ok(Reply::Upgrade { headers, socket }), Some(wish)) => {
-                let object = Mail::new(self.registry.clone(), namespace.clone(), object);
+                let object = Mail::new(self.registry.clone(), socket.owner.clone());
                 reply::upgrade(headers, |headers| {
                     wish.grant(headers, socket, self.deflate.clone(), object)
                 })

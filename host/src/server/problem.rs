@@ -87,6 +87,19 @@ impl Problem {
                     hint(reset)
                 ),
             ),
+            // Answers to calls of methods, which have a door of their own.
+            Fault::Declared { .. } | Fault::BadCall(_) => Self::new(
+                StatusCode::UNPROCESSABLE_ENTITY,
+                "urn:dormouse:problem:call-failed",
+                "The call was not done",
+                fault.to_string(),
+            ),
+            Fault::Reentrant { .. } => Self::new(
+                StatusCode::LOOP_DETECTED,
+                "urn:dormouse:problem:reentrant",
+                "The call would wait for ever",
+                fault.to_string(),
+            ),
             Fault::Overloaded { .. } => Self::new(
                 StatusCode::SERVICE_UNAVAILABLE,
                 "urn:dormouse:problem:overloaded",

@@ -12,6 +12,8 @@ use std::time::Duration;
 use super::line::Line;
 use super::message::{Close, Message, Outgoing};
 
+use crate::id::ObjectName;
+
 const MAX_SOCKETS: usize = 32_768;
 const MAX_TAGS: usize = 10;
 const MAX_TAG_BYTES: usize = 256;
@@ -41,6 +43,13 @@ pub enum Error {
     Closed,
     #[error("{0}")]
     Invalid(String),
+}
+
+/// The object that took a socket.
+#[derive(Clone, Debug)]
+pub struct Owner {
+    pub class: Arc<str>,
+    pub object: ObjectName,
 }
 
 #[derive(Debug, Default)]
@@ -74,6 +83,9 @@ struct Entry {
 #[derive(Debug)]
 pub struct OpenSocket {
     pub id: SocketId,
+    /// Whose it is. Not always the object that the client asked: a request can be
+    /// passed on.
+    pub owner: Owner,
     pub(super) hub: Arc<Hub>,
     pub(super) line: Arc<Line>,
 }
@@ -82,6 +94,7 @@ impl Hub {
     /// Takes a socket in; frames queue until a pump carries them.
     pub fn accept(
         self: &Arc<Self>,
+        owner: Owner,
         tags: Vec<String>,
         attachment: Option<Vec<u8>>,
     ) -> Result<OpenSocket, Error> {
@@ -106,6 +119,7 @@ impl Hub {
         state.sockets.insert(id, entry);
         Ok(OpenSocket {
             id,
+            owner,
             hub: self.clone(),
             line,
         })

@@ -6,6 +6,7 @@ pub(super) mod clocks;
 pub(super) mod gate;
 mod kv;
 mod log;
+pub(super) mod namespace;
 pub(super) mod output;
 mod schema;
 pub(super) mod sql;
@@ -22,6 +23,7 @@ pub(super) fn add_to_linker(linker: &mut Linker<Context>) -> wasmtime::Result<()
     object::types::add_to_linker::<_, HasSelf<Context>>(linker, |context| context)?;
     object::alarm::add_to_linker::<_, HasSelf<Context>>(linker, |context| context)?;
     object::sql::add_to_linker::<_, HasSelf<Context>>(linker, |context| context)?;
+    object::namespace::add_to_linker::<_, HasSelf<Context>>(linker, |context| context)?;
     object::kv::add_to_linker::<_, HasSelf<Context>>(linker, |context| context)?;
     object::storage::add_to_linker::<_, HasSelf<Context>>(linker, |context| context)?;
     object::schema::add_to_linker::<_, HasSelf<Context>>(linker, |context| context)?;

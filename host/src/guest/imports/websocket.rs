@@ -12,7 +12,7 @@ use crate::guest::bindings::dormouse::object::websocket::{
 };
 use crate::guest::context::Context;
 use crate::guest::instance::{CallId, Effect};
-use crate::socket::{self, Outgoing, SocketId, SocketState};
+use crate::socket::{self, Outgoing, Owner, SocketId, SocketState};
 
 /// A guest's handle on a socket.
 #[allow(unreachable_pub)] // the bindings re-export it
@@ -94,7 +94,11 @@ impl HostUpgrade for Context {
         if !self.is_running(call) {
             return Ok(Err(Error::Spent));
         }
-        let socket = match self.hub.accept(tags, attachment) {
+        let owner = Owner {
+            class: self.identity.class.clone(),
+            object: self.identity.object.clone(),
+        };
+        let socket = match self.hub.accept(owner, tags, attachment) {
             Ok(socket) => socket,
             Err(error) => return Ok(Err(error.into())),
         };
