@@ -17,6 +17,7 @@ use crate::guest::{self, Code, Engine, EngineOptions};
 use crate::manifest::Manifest;
 use crate::object::{Options, Registry, Served};
 use crate::server::{self, Server};
+use crate::worker::{self, Workers};
 
 pub use crate::guest::{Interface, Report};
 
@@ -42,6 +43,8 @@ pub struct Settings {
 pub struct App {
     pub manifest: Manifest,
     pub component: PathBuf,
+    /// A component of its own for the worker; else the one above may hold it.
+    pub worker: Option<PathBuf>,
 }
 
 /// A running host.
@@ -50,6 +53,7 @@ pub struct Host {
     engine: Engine,
     storage: Storage,
     registry: Registry,
+    workers: Workers,
     alarms: Alarms,
     scheduler: Scheduler,
     server: Server,
@@ -79,7 +83,7 @@ impl Host {
             request_body_bytes: app.manifest.limits.request_body_bytes,
             ..server::Limits::default()
         };
-        let served = load(&engine, &data, &app).await?;
+        let (served, worker) = load(&engine, &data, &app).await?;
         let alarms = Alarms::default();
         let registry = Registry::new(
             storage.clone(),
@@ -88,7 +92,9 @@ impl Host {
             engine.live_objects(),
             served,
         );
-        let server = Server::start(settings.listen, registry.clone(), limits)
+        let workers = Workers::new(registry.clone(), clock.clone());
+        workers.replace(worker);
+        let server = Server::start(settings.listen, registry.clone(), workers.clone(), limits)
             .await
             .with_context(|| format!("cannot listen on {}", settings.listen))?;
         let scheduler = alarms::start(&storage, &alarms, &registry, clock);
@@ -96,6 +102,7 @@ impl Host {
             engine,
             storage,
             registry,
+            workers,
             alarms,
             scheduler,
             server,
@@ -125,8 +132,9 @@ impl Host {
     /// Serves other code from now on. Objects keep their state; events in flight
     /// finish on the old code. On an error nothing has changed.
     pub async fn deploy(&self, app: App) -> anyhow::Result<()> {
-        let served = load(&self.engine, &self.data, &app).await?;
+        let (served, worker) = load(&self.engine, &self.data, &app).await?;
         self.registry.replace(served);
+        self.workers.replace(worker);
         // Their class may have come back.
         self.alarms.retry_now();
         Ok(())
@@ -144,6 +152,7 @@ impl Host {
     pub async fn shutdown(self, within: Duration) -> anyhow::Result<()> {
         drop(self.scheduler);
         self.server.stop(within).await;
+        self.workers.replace(None);
         self.registry.close(within).await;
         self.storage.close()?;
         drop(self.registry);
@@ -166,11 +175,47 @@ fn engine() -> anyhow::Result<Engine> {
     engine.map_err(|error| anyhow::anyhow!("cannot set up the WebAssembly engine: {error:#}"))
 }
 
-async fn load(engine: &Engine, data: &Path, app: &App) -> anyhow::Result<Served> {
+type Front = Option<(Arc<Code>, worker::Options)>;
+
+/// What the objects are served from, and the worker in front of them.
+async fn load(engine: &Engine, data: &Path, app: &App) -> anyhow::Result<(Served, Front)> {
     let cache = data.join("cache");
-    let code = Code::load(engine, &app.component, Some(&cache)).await;
-    let code = code.with_context(|| format!("cannot use {}", app.component.display()))?;
-    Ok(Served::new(Arc::new(code), options(&app.manifest)))
+    let load = async |path: &Path| {
+        let code = Code::load(engine, path, Some(&cache)).await;
+        let code = code.with_context(|| format!("cannot use {}", path.display()))?;
+        anyhow::Ok(Arc::new(code))
+    };
+    let code = load(&app.component).await?;
+    let front = match &app.worker {
+        Some(path) => {
+            let front = load(path).await?;
+            anyhow::ensure!(
+                front.worker().is_some(),
+                "{} has no worker; `worker.component` in dormouse.toml needs a component that \
+                 exports `dormouse:object/worker`, `wasi:http/handler` or \
+                 `wasi:http/incoming-handler`",
+                path.display()
+            );
+            Some(front)
+        }
+        None => code.worker().map(|_| code.clone()),
+    };
+    let options = options(&app.manifest);
+    let front = front.map(|front| (front, worker_options(&app.manifest, &options)));
+    Ok((Served::new(code, options), front))
+}
+
+fn worker_options(manifest: &Manifest, objects: &Options) -> worker::Options {
+    let worker = &manifest.worker;
+    worker::Options {
+        instances: worker.instances as usize,
+        concurrent_requests: worker.concurrent_requests as usize,
+        response: Duration::from_millis(worker.response_ms),
+        idle: objects.idle,
+        drain: objects.drain,
+        limits: objects.limits,
+        vars: objects.vars.clone(),
+    }
 }
 
 fn options(manifest: &Manifest) -> Options {

@@ -1,7 +1,7 @@
 //! Dormouse: a host for durable objects written as WebAssembly components.
 //!
 //! Rooms, each a module: the floor (`id event clock outbox`), `guest` (wasmtime),
-//! `object` (life), `alarm`, `server` (HTTP), `manifest` and `cli`; `host` joins them.
+//! `object` (life), `worker`, `alarm`, `server` (HTTP), `manifest` and `cli`; `host` joins them.
 //! Storage is a crate of its own. `docs/architecture.md` shows the arrows.
 
 pub mod alarm;
@@ -16,5 +16,6 @@ pub mod object;
 pub mod outbox;
 pub mod server;
 pub mod socket;
+pub mod worker;
 
 pub use host::{App, Host, Settings};

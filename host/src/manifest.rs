@@ -21,6 +21,7 @@ use reader::{Mistakes, Section, integer, not_empty, string};
 pub const FILE_NAME: &str = "dormouse.toml";
 
 const NAME_MAX: usize = 63;
+const HOUR_MS: u64 = 60 * 60 * 1000;
 
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Manifest {
@@ -30,6 +31,7 @@ pub struct Manifest {
     /// The guest's environment variables.
     pub vars: BTreeMap<String, String>,
     pub limits: Limits,
+    pub worker: Worker,
     pub serve: Serve,
 }
 
@@ -59,6 +61,21 @@ pub struct Limits {
     pub database_mib: u64,
 }
 
+/// `[worker]`: the stateless code in front of the objects.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Worker {
+    /// A component of its own, relative to the app's folder; else the app's
+    /// component may hold a worker beside its classes.
+    pub component: Option<PathBuf>,
+    /// Most instances at a time.
+    pub instances: u64,
+    /// Requests that one instance handles at once; with 1, a crash fails only the
+    /// request that caused it.
+    pub concurrent_requests: u64,
+    /// How long a request may wait for the head of its answer.
+    pub response_ms: u64,
+}
+
 /// `[serve]`: this machine's side, overridden by flags and environment.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Serve {
@@ -75,6 +92,7 @@ impl Manifest {
             build: Build::default(),
             vars: BTreeMap::new(),
             limits: Limits::default(),
+            worker: Worker::default(),
             serve: Serve::default(),
         }
     }
@@ -107,6 +125,7 @@ impl Manifest {
         let build = read_build(root.section("build", &mut mistakes), &mut mistakes);
         let vars = read_vars(root.section("vars", &mut mistakes), &mut mistakes);
         let limits = read_limits(root.section("limits", &mut mistakes), &mut mistakes);
+        let worker = read_worker(root.section("worker", &mut mistakes), &mut mistakes);
         let serve = read_serve(root.section("serve", &mut mistakes), &mut mistakes);
         let name_was_written = root.was_written("name");
         root.finish(&mut mistakes);
@@ -121,6 +140,7 @@ impl Manifest {
             build,
             vars,
             limits,
+            worker,
             serve,
         })
     }
@@ -136,6 +156,17 @@ impl Default for Limits {
             concurrent_events: 64,
             request_body_bytes: 100 * 1024 * 1024,
             database_mib: 10_240,
+        }
+    }
+}
+
+impl Default for Worker {
+    fn default() -> Self {
+        Worker {
+            component: None,
+            instances: 64,
+            concurrent_requests: 64,
+            response_ms: 300_000,
         }
     }
 }
@@ -264,7 +295,6 @@ fn check_var_name(name: &str) -> Result<(), String> {
 }
 
 fn read_limits(mut section: Section<'_>, mistakes: &mut Mistakes<'_>) -> Limits {
-    const HOUR_MS: u64 = 60 * 60 * 1000;
     let default = Limits::default();
     let mut take = |key, default, range| {
         section
@@ -286,6 +316,30 @@ fn read_limits(mut section: Section<'_>, mistakes: &mut Mistakes<'_>) -> Limits 
     };
     section.finish(mistakes);
     limits
+}
+
+fn read_worker(mut section: Section<'_>, mistakes: &mut Mistakes<'_>) -> Worker {
+    let default = Worker::default();
+    let component = section.take("component", mistakes, |value| {
+        not_empty(value).map(PathBuf::from)
+    });
+    let mut take = |key, default, range| {
+        section
+            .take(key, mistakes, |value| integer(value, range))
+            .unwrap_or(default)
+    };
+    let worker = Worker {
+        component,
+        instances: take("instances", default.instances, 1..=10_000),
+        concurrent_requests: take(
+            "concurrent_requests",
+            default.concurrent_requests,
+            1..=10_000,
+        ),
+        response_ms: take("response_ms", default.response_ms, 1..=HOUR_MS),
+    };
+    section.finish(mistakes);
+    worker
 }
 
 fn read_serve(mut section: Section<'_>, mistakes: &mut Mistakes<'_>) -> Serve {
@@ -343,6 +397,11 @@ mod tests {
             concurrent_events = 1
             request_body_bytes = 0x10
             database_mib = 1
+            [worker]
+            component = "out/front.wasm"
+            instances = 2
+            concurrent_requests = 1
+            response_ms = 500
             [serve]
             listen = "[::1]:80"
             data = "/srv/chat"
@@ -364,6 +423,12 @@ mod tests {
                 request_body_bytes: 16,
                 database_mib: 1,
             },
+            worker: Worker {
+                component: Some("out/front.wasm".into()),
+                instances: 2,
+                concurrent_requests: 1,
+                response_ms: 500,
+            },
             serve: Serve {
                 listen: "[::1]:80".parse().unwrap(),
                 data: "/srv/chat".into(),
@@ -380,7 +445,7 @@ mod tests {
         );
         assert_eq!(
             mistakes("name = \"a\"\ncolour = 1\n"),
-            ["2:1: unknown key `colour`; known here: name, build, vars, limits, serve"]
+            ["2:1: unknown key `colour`; known here: name, build, vars, limits, worker, serve"]
         );
     }
 
@@ -398,7 +463,7 @@ mod tests {
             mistakes(text),
             [
                 "1:8: `name`: the name \"My App\" holds 'M'; use lower-case letters, digits and `-`, a letter first, at most 63",
-                "2:1: unknown key `speed`; known here: name, build, vars, limits, serve",
+                "2:1: unknown key `speed`; known here: name, build, vars, limits, worker, serve",
                 "3:10: `vars.A B`: a variable's name has letters, digits and `_`, no digit first",
                 "3:27: `vars.N`: expected a string, found integer",
                 "5:14: `limits.memory_mib`: expected a whole number, found string",

@@ -77,6 +77,11 @@
 //!
 //! Wait with [`sleep`], never with `std::thread::sleep`, which stops the object.
 //!
+//! # Workers
+//!
+//! A function with [`worker`](macro@worker) on it stands in front of the objects: it
+//! gets every request, and asks an object or answers by itself. See there.
+//!
 //! # Alarms
 //!
 //! [`State::alarm`] wakes the object at a time of its choice, to the millisecond or
@@ -128,13 +133,15 @@ mod object;
 pub mod sql;
 mod time;
 pub mod websocket;
+mod worker;
 
 pub use alarm::{Alarm, AlarmInfo};
 pub use anyhow::{Context, Error, Result, bail, ensure};
-pub use dormouse_macros::durable_object;
+pub use dormouse_macros::{durable_object, worker};
 pub use log;
 pub use object::{DurableObject, Env, ObjectId, State};
 pub use time::sleep;
+pub use worker::WorkerContext;
 
 /// What a file that defines an object needs: `use dormouse_sdk::prelude::*;`.
 pub mod prelude {
@@ -143,12 +150,16 @@ pub mod prelude {
     pub use crate::object::{DurableObject, Env, ObjectId, State};
     pub use crate::sql::{Json, Sql, params};
     pub use crate::websocket::{Message, Upgrade, WebSocket};
-    pub use crate::{Context, Error, Result, bail, durable_object, ensure, log, sleep};
+    pub use crate::worker::WorkerContext;
+    pub use crate::{Context, Error, Result, bail, durable_object, ensure, log, sleep, worker};
 }
 
-/// For the code that `#[durable_object]` writes; not part of the interface.
+/// For the code that the attributes write; not part of the interface.
 #[doc(hidden)]
 pub mod __private {
+    pub use crate::bindings::dormouse::object::types;
+    pub use crate::bindings::worker;
     pub use crate::component::Class;
+    pub use crate::worker::{check, serve};
     pub use inventory;
 }

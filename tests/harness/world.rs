@@ -28,6 +28,7 @@ pub(crate) fn app(name: &str, component: impl AsRef<Path>) -> App {
     App {
         manifest: Manifest::named(name),
         component: component.as_ref().to_owned(),
+        worker: None,
     }
 }
 

@@ -38,7 +38,10 @@ pub const fn counts(fault: &Fault) -> bool {
             | Reset::AlarmTimeout { .. } => true,
             Reset::Storage(_) | Reset::Replaced { .. } | Reset::ShuttingDown => false,
         },
-        Fault::Overloaded { .. } | Fault::Exhausted(_) | Fault::ShuttingDown => false,
+        Fault::Overloaded { .. }
+        | Fault::Exhausted(_)
+        | Fault::Late { .. }
+        | Fault::ShuttingDown => false,
     }
 }
 

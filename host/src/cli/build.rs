@@ -83,4 +83,7 @@ fn show(project: &Project, component: &std::path::Path, report: &Report) {
         names.join(", ")
     };
     terminal::answer("Classes", names);
+    if let Some(worker) = report.worker {
+        terminal::answer("Worker", worker.interface());
+    }
 }

@@ -66,6 +66,22 @@ impl Project {
         })
     }
 
+    /// What `worker.component` names, if anything.
+    pub(super) fn worker_component(&self) -> anyhow::Result<Option<PathBuf>> {
+        let Some(path) = &self.manifest.worker.component else {
+            return Ok(None);
+        };
+        let path = self.root.join(path);
+        if !path.is_file() {
+            bail!(
+                "no component at {}, which `worker.component` in {} names",
+                terminal::short(&path).display(),
+                manifest::FILE_NAME
+            );
+        }
+        Ok(Some(path))
+    }
+
     /// The component as the last build left it.
     pub(super) async fn built_component(&self) -> anyhow::Result<PathBuf> {
         let path = match &self.source {

@@ -14,6 +14,7 @@ pub(super) async fn run(args: args::Serve) -> anyhow::Result<()> {
     let project = Project::open_or_file(&args.app)?;
     let app = App {
         component: project.built_component().await?,
+        worker: project.worker_component()?,
         manifest: project.manifest.clone(),
     };
     let settings = settings(&args.door, &project);

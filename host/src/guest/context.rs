@@ -5,12 +5,15 @@
 
 use std::sync::Arc;
 
-use dormouse_storage::Database;
+use dormouse_storage::{Database, Ticket};
+use tracing::field::{DisplayValue, display};
 use wasmtime::component::{GuestTaskId, ResourceTable};
 use wasmtime_wasi::{WasiCtx, WasiCtxBuilder, WasiCtxView, WasiView};
+use wasmtime_wasi_http::{WasiHttpCtx, WasiHttpCtxView, WasiHttpView};
 
 use super::alarm::Run;
 use super::body::Flows;
+use super::http::Egress;
 use super::instance::{CallId, Effect};
 use super::limits::{Limits, MemoryLimiter, Meter};
 use super::stdio::LogStream;
@@ -19,15 +22,40 @@ use crate::event::RequestId;
 use crate::id::ObjectName;
 use crate::socket::{Hub, OpenSocket};
 
-/// Who the instance is, for log records.
+/// Which object an instance is.
 #[derive(Clone, Debug)]
 pub struct Identity {
     pub class: Arc<str>,
     pub object: ObjectName,
 }
 
+/// What an instance is.
+#[derive(Clone, Debug)]
+pub(super) enum Who {
+    Object(Identity),
+    /// One of several, all alike.
+    Worker,
+}
+
+impl Who {
+    /// For log records; a worker's have neither class nor object.
+    pub(super) fn class(&self) -> Option<&str> {
+        match self {
+            Self::Object(identity) => Some(&identity.class),
+            Self::Worker => None,
+        }
+    }
+
+    pub(super) fn object(&self) -> Option<DisplayValue<&ObjectName>> {
+        match self {
+            Self::Object(identity) => Some(display(&identity.object)),
+            Self::Worker => None,
+        }
+    }
+}
+
 pub struct Context {
-    pub(super) identity: Arc<Identity>,
+    pub(super) who: Arc<Who>,
     pub(super) clock: Clock,
     database: Option<Database>,
     /// What the guest asked to send in the turn that runs.
@@ -52,18 +80,20 @@ pub struct Context {
     pub(super) running: LogStream,
     pub(super) table: ResourceTable,
     wasi: WasiCtx,
+    http: WasiHttpCtx,
+    egress: Egress,
 }
 
 impl Context {
     pub(super) fn new(
-        identity: Identity,
+        who: Who,
         mut database: Option<Database>,
         vars: &[(String, String)],
         limits: &Limits,
         clock: Clock,
         hub: Arc<Hub>,
     ) -> Self {
-        let identity = Arc::new(identity);
+        let who = Arc::new(who);
         let meter = Meter::new(limits.cpu);
         if let Some(database) = &mut database {
             let watch = meter.clone();
@@ -72,7 +102,7 @@ impl Context {
                 watch.exhausted()
             }));
         }
-        let stdout = LogStream::stdout(identity.clone());
+        let stdout = LogStream::stdout(who.clone());
         let mut wasi = WasiCtxBuilder::new();
         wasi.envs(vars)
             .stdout(stdout.clone())
@@ -84,7 +114,7 @@ impl Context {
             .allow_udp(false)
             .allow_ip_name_lookup(false);
         Self {
-            identity,
+            who,
             clock,
             database,
             effects: Vec::new(),
@@ -100,15 +130,30 @@ impl Context {
             running: stdout,
             table: ResourceTable::new(),
             wasi: wasi.build(),
+            http: WasiHttpCtx::new(),
+            egress: Egress,
         }
     }
 
     /// # Errors
-    /// In the instance that only lists the classes: it is no object.
+    /// In a worker, and in the instance that only lists the classes.
     pub(super) fn database(&mut self) -> wasmtime::Result<&mut Database> {
         self.database.as_mut().ok_or_else(|| {
-            wasmtime::format_err!("`classes` must not use the database: no object exists yet")
+            wasmtime::format_err!(
+                "only an object has a database and alarms: a worker asks an object, and \
+                 `classes` runs before there is one"
+            )
         })
+    }
+
+    /// The database, if this is an object.
+    pub(super) const fn own_database(&mut self) -> Option<&mut Database> {
+        self.database.as_mut()
+    }
+
+    /// What must be durable before anything may leave; nothing holds a worker back.
+    pub(super) fn gate(&mut self) -> Option<Ticket> {
+        self.database.as_mut().map(|database| database.gate())
     }
 
     /// The guest task that serves an event, so that log records find it.
@@ -192,8 +237,18 @@ impl WasiView for Context {
     }
 }
 
+impl WasiHttpView for Context {
+    fn http(&mut self) -> WasiHttpCtxView<'_> {
+        WasiHttpCtxView {
+            hooks: &mut self.egress,
+            table: &mut self.table,
+            ctx: &mut self.http,
+        }
+    }
+}
+
 impl std::fmt::Debug for Context {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        write!(f, "Context({:?})", self.identity)
+        write!(f, "Context({:?})", self.who)
     }
 }

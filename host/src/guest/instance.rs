@@ -16,7 +16,7 @@ use dormouse_storage::{Alarm, AlarmSummary, Ticket};
 use futures_util::StreamExt;
 use futures_util::stream::FuturesUnordered;
 use tokio::sync::mpsc;
-use wasmtime::component::Accessor;
+use wasmtime::component::{Accessor, TypedFunc};
 use wasmtime::{AsContextMut, Store, Trap, UpdateDeadline};
 
 use super::alarm;
@@ -24,15 +24,17 @@ use super::bindings::alarm::exports::dormouse::object::alarm_handler::Guest as A
 use super::bindings::dormouse::object::types;
 use super::bindings::exports::dormouse::object::object::Guest;
 use super::bindings::websocket::exports::dormouse::object::websocket_handler::Guest as SocketGuest;
+use super::bindings::worker::exports::dormouse::object::worker::Guest as WorkerGuest;
 use super::body;
-use super::context::Context;
+use super::context::{Context, Who};
+use super::http::{self, Direct};
 use super::imports::websocket::Upgrade;
 use super::limits::{Limits, Meter};
+use super::socket;
 use crate::clock::Clock;
 use crate::socket::SocketId;
 use tokio_tungstenite::tungstenite::protocol::Message as Frame;
 
-use super::socket;
 use crate::event::{Chunk, Kind, Reply, Request, RequestId, Reset, Response};
 
 /// The answer that opens an accepted socket.
@@ -47,6 +49,9 @@ pub struct Call {
     pub id: CallId,
     pub request_id: RequestId,
     pub kind: Kind,
+    /// For a worker of `wasi:http`, which answers by itself; else the answer is an
+    /// [`Effect::Reply`].
+    pub direct: Option<Direct>,
 }
 
 /// What leaves an object: kept back until the commits before it are durable.
@@ -66,8 +71,15 @@ pub enum Effect {
     Frame { socket: SocketId, frame: Frame },
 }
 
-/// The exports of one instance; optional ones may be missing.
-pub(super) struct Handlers {
+/// The exports of one instance that are used.
+pub(super) enum Handlers {
+    Object(ObjectHandlers),
+    Worker(WorkerGuest),
+    Http(wasmtime_wasi_http::handler::Proxy),
+}
+
+/// Optional ones may be missing.
+pub(super) struct ObjectHandlers {
     pub(super) object: Guest,
     pub(super) alarm: Option<AlarmGuest>,
     pub(super) websocket: Option<SocketGuest>,
@@ -92,8 +104,9 @@ pub enum Next {
 
 /// The object that owns an instance, as the instance sees it.
 pub trait Life: Send {
-    /// A turn is over and committed; `effects` may leave once `gate` opens.
-    fn release(&mut self, effects: Vec<Effect>, gate: Ticket);
+    /// A turn is over and committed; `effects` may leave once `gate` opens. A worker
+    /// has no gate.
+    fn release(&mut self, effects: Vec<Effect>, gate: Option<Ticket>);
 
     /// The object's alarms have changed with the turn that is committed now.
     fn alarms_changed(&mut self, summary: AlarmSummary);
@@ -181,7 +194,7 @@ impl Instance {
             }),
         };
         if !matches!(exit, Exit::Stopped)
-            && let Ok(database) = self.store.data_mut().database()
+            && let Some(database) = self.store.data_mut().own_database()
         {
             database.abandon_turn();
         }
@@ -211,8 +224,8 @@ impl Instance {
                 limit_bytes: self.limits.memory_bytes as u64,
             };
         }
-        let identity = &self.store.data().identity;
-        let (class, object) = (&*identity.class, tracing::field::display(&identity.object));
+        let who = &self.store.data().who;
+        let (class, object) = (who.class(), who.object());
         tracing::error!(target: "guest", class, object, "trap: {error:?}");
         Reset::Trap(error.root_cause().to_string().into())
     }
@@ -252,7 +265,9 @@ async fn drive(
     constructed: &AtomicBool,
     life: &mut impl Life,
 ) -> wasmtime::Result<Exit> {
-    if let Err(failure) = construct(accessor, &guest.object, meter, life).await? {
+    if let Handlers::Object(handlers) = guest
+        && let Err(failure) = construct(accessor, &handlers.object, meter, life).await?
+    {
         return Ok(Exit::ConstructFailed(failure.message));
     }
     constructed.store(true, Ordering::Relaxed);
@@ -295,14 +310,16 @@ async fn construct(
     meter: &Meter,
     life: &mut impl Life,
 ) -> wasmtime::Result<Result<(), types::Failure>> {
-    let (class, id) = accessor.with(|mut access| {
-        let identity = &access.get().identity;
-        let id = types::ObjectId {
-            hex: identity.object.id.to_string(),
-            name: identity.object.name.as_deref().map(str::to_owned),
-        };
-        (identity.class.to_string(), id)
-    });
+    let (class, id) = accessor.with(|mut access| match &*access.get().who {
+        Who::Object(identity) => {
+            let id = types::ObjectId {
+                hex: identity.object.id.to_string(),
+                name: identity.object.name.as_deref().map(str::to_owned),
+            };
+            Ok((identity.class.to_string(), id))
+        }
+        Who::Worker => Err(wasmtime::format_err!("a worker is not constructed")),
+    })?;
     meter.renew();
     let mut constructing = pin!(guest.call_construct(accessor, class, id));
     poll_fn(|cx| {
@@ -324,14 +341,15 @@ fn end_turn(
         }
         let context = access.get();
         let effects = std::mem::take(&mut context.effects);
-        let database = context.database()?;
-        database.end_turn().map_err(StorageFailed::from)?;
-        let alarms = database.take_alarm_change().map_err(StorageFailed::from)?;
-        if let Some(summary) = alarms {
-            life.alarms_changed(summary);
+        if let Some(database) = context.own_database() {
+            database.end_turn().map_err(StorageFailed::from)?;
+            let alarms = database.take_alarm_change().map_err(StorageFailed::from)?;
+            if let Some(summary) = alarms {
+                life.alarms_changed(summary);
+            }
         }
         if !effects.is_empty() {
-            life.release(effects, database.gate());
+            life.release(effects, context.gate());
         }
         Ok(())
     })
@@ -339,12 +357,18 @@ fn end_turn(
 
 fn start<'a>(
     accessor: &'a Accessor<Context>,
-    guest: &Handlers,
+    guest: &'a Handlers,
     call: Call,
 ) -> wasmtime::Result<Running<'a>> {
+    let guest = match guest {
+        Handlers::Object(guest) => guest,
+        Handlers::Worker(worker) => return start_worker(accessor, worker, call),
+        Handlers::Http(proxy) => return http::start(accessor, proxy, call),
+    };
     match call.kind {
         Kind::Fetch(request) => {
-            start_fetch(accessor, &guest.object, call.id, call.request_id, request)
+            let fetch = guest.object.func_fetch();
+            start_fetch(accessor, fetch, call.id, call.request_id, request)
         }
         Kind::Alarm(fire) => {
             let handler = guest.alarm.as_ref();
@@ -362,14 +386,29 @@ fn start<'a>(
     }
 }
 
-fn start_fetch<'a>(
+fn start_worker<'a>(
     accessor: &'a Accessor<Context>,
-    guest: &Guest,
+    worker: &WorkerGuest,
+    call: Call,
+) -> wasmtime::Result<Running<'a>> {
+    match call.kind {
+        Kind::Fetch(request) => {
+            let fetch = worker.func_fetch();
+            start_fetch(accessor, fetch, call.id, call.request_id, request)
+        }
+        other => Err(wasmtime::format_err!("a worker does not handle {other:?}")),
+    }
+}
+
+type Fetch = TypedFunc<(types::Request,), (Result<types::Response, types::Failure>,)>;
+
+fn start_fetch(
+    accessor: &Accessor<Context>,
+    fetch: Fetch,
     call: CallId,
     request_id: RequestId,
     request: Request,
-) -> wasmtime::Result<Running<'a>> {
-    let fetch = guest.func_fetch();
+) -> wasmtime::Result<Running<'_>> {
     let started = accessor.with(|mut access| -> wasmtime::Result<_> {
         let request = types::Request {
             method: request.method,
@@ -422,7 +461,7 @@ fn answer(
             }),
             Err(failure) => Err(failure.message),
         };
-        Ok((result, access.get().database()?.gate()))
+        Ok((result, access.get().gate()))
     })?;
     life.release(vec![Effect::Reply { call, result }], gate);
     Ok(())

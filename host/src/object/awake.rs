@@ -179,6 +179,7 @@ impl<'a> Awake<'a> {
             id,
             request_id,
             kind,
+            direct: None,
         })
     }
 
@@ -242,7 +243,8 @@ impl<'a> Awake<'a> {
 }
 
 impl Life for Awake<'_> {
-    fn release(&mut self, effects: Vec<Effect>, gate: Ticket) {
+    fn release(&mut self, effects: Vec<Effect>, gate: Option<Ticket>) {
+        let gate = gate.expect("an object has a database");
         if let Some(effects) = self.outbox.pass(gate, effects) {
             self.send(effects);
         }

@@ -40,7 +40,10 @@ fn report(who: &Identity, request: RequestId, fault: &Fault) {
         // The instance has logged its trap with the stack.
         Fault::Reset(Reset::Trap(_)) => tracing::debug!(class, object, %request, "{fault}"),
         Fault::Guest(_) | Fault::Reset(_) => tracing::error!(class, object, %request, "{fault}"),
-        Fault::Overloaded { .. } | Fault::Exhausted(_) | Fault::ShuttingDown => {
+        Fault::Overloaded { .. }
+        | Fault::Exhausted(_)
+        | Fault::Late { .. }
+        | Fault::ShuttingDown => {
             tracing::warn!(class, object, %request, "{fault}");
         }
     }

@@ -179,6 +179,11 @@ impl Registry {
         found.expect("it was waited for")
     }
 
+    /// Room for an instance that is no object; makes idle objects sleep if need be.
+    pub async fn room(&self) -> Result<OwnedSemaphorePermit, Fault> {
+        self.0.room().await
+    }
+
     pub(super) fn clock(&self) -> &Clock {
         &self.0.clock
     }

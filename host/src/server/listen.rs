@@ -20,6 +20,7 @@ use tokio::task::JoinHandle;
 use super::Limits;
 use super::ingress::Door;
 use crate::object::Registry;
+use crate::worker::Workers;
 
 /// A client must finish its request head within this time.
 const HEAD_TIMEOUT: Duration = Duration::from_secs(30);
@@ -35,12 +36,18 @@ pub struct Server {
 }
 
 impl Server {
-    pub async fn start(at: SocketAddr, registry: Registry, limits: Limits) -> io::Result<Self> {
+    pub async fn start(
+        at: SocketAddr,
+        registry: Registry,
+        workers: Workers,
+        limits: Limits,
+    ) -> io::Result<Self> {
         let listener = TcpListener::bind(at).await?;
         let address = listener.local_addr()?;
         let (stop, stopped) = oneshot::channel();
         let door = Door {
             registry,
+            workers,
             limits,
             scheme: "http",
         };

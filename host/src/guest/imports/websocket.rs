@@ -10,7 +10,7 @@ use wasmtime::component::Resource;
 use crate::guest::bindings::dormouse::object::websocket::{
     Error, Host, HostSocket, HostUpgrade, Message, State,
 };
-use crate::guest::context::Context;
+use crate::guest::context::{Context, Who};
 use crate::guest::instance::{CallId, Effect};
 use crate::socket::{self, SocketId, SocketState};
 
@@ -85,6 +85,12 @@ impl HostUpgrade for Context {
         let call = self.table.delete(upgrade)?.call;
         if !self.is_running(call) {
             return Ok(Err(Error::Spent));
+        }
+        if matches!(*self.who, Who::Worker) {
+            return Ok(Err(Error::Invalid(
+                "a worker keeps no sockets; hand the request on to an object, which accepts it"
+                    .to_owned(),
+            )));
         }
         let socket = match self.hub.accept(tags, attachment) {
             Ok(socket) => socket,
