@@ -28,3 +28,4 @@ mod shutdown;
 mod sockets;
 mod traps;
 mod turns;
+mod worker;

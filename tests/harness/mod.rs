@@ -8,7 +8,7 @@ mod wait;
 mod world;
 
 pub(crate) use client::{Answer, Body, Client, Ran, empty, stream, whole};
-pub(crate) use guests::{counter, probe, reminder};
+pub(crate) use guests::{counter, front, probe, reminder};
 pub(crate) use logs::{Record, logs_of};
 pub(crate) use process::{Process, app_folder, dormouse};
 pub(crate) use wait::{bounded, eventually};

@@ -16,6 +16,7 @@ use super::body::Flows;
 use super::http::Egress;
 use super::instance::{CallId, Effect};
 use super::limits::{Limits, MemoryLimiter, Meter};
+use super::random::SeededRandom;
 use super::stdio::LogStream;
 use crate::clock::Clock;
 use crate::event::RequestId;
@@ -113,6 +114,12 @@ impl Context {
             .allow_tcp(false)
             .allow_udp(false)
             .allow_ip_name_lookup(false);
+        if clock.chance().is_seeded() {
+            let random = || SeededRandom(clock.chance().clone());
+            wasi.secure_random(random())
+                .insecure_random(random())
+                .insecure_random_seed(clock.chance().number().into());
+        }
         Self {
             who,
             clock,

@@ -22,6 +22,7 @@ mod http;
 mod imports;
 mod instance;
 mod limits;
+mod random;
 mod report;
 mod socket;
 mod stdio;
