@@ -128,6 +128,7 @@ pub mod alarm;
 mod bindings;
 mod component;
 pub mod http;
+pub mod kv;
 mod logging;
 mod object;
 pub mod sql;
@@ -147,6 +148,7 @@ pub use worker::WorkerContext;
 pub mod prelude {
     pub use crate::alarm::{Alarm, AlarmInfo};
     pub use crate::http::{Body, Request, Response, StatusCode};
+    pub use crate::kv::{Kv, ListOptions};
     pub use crate::object::{DurableObject, Env, ObjectId, State};
     pub use crate::sql::{Json, Sql, params};
     pub use crate::websocket::{Message, Upgrade, WebSocket};
