@@ -11,6 +11,7 @@ mod harness;
 
 mod alarms;
 mod bodies;
+mod calls;
 mod chat;
 mod classes;
 mod command_line;

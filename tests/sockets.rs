@@ -356,3 +356,36 @@ async fn the_end_of_the_host_closes_sockets_with_1012() {
     drop((awake, asleep));
     bounded("the restart", ended).await.unwrap();
 }
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn an_upgrade_that_is_passed_on_belongs_to_the_object_that_takes_it() {
+    let world = World::probe().await;
+    let path = "/Probe/door/forward/Sockets/behind/ws?greet=welcome&tag=x";
+    let (mut socket, response) = connect(&world, path).await.unwrap();
+    assert_eq!(response.headers()["x-told"], "by the object");
+    assert_eq!(hear(&mut socket).await, Message::text("welcome"));
+    assert_eq!(ask(&mut socket, "count x").await, "1");
+    asleep(&world).await;
+    assert_eq!(ask(&mut socket, "awake again").await, "awake again");
+    assert_eq!(world.host.awake(), 1);
+    assert_eq!(
+        state(&world, "behind").await["sockets"]
+            .as_array()
+            .unwrap()
+            .len(),
+        1
+    );
+    say(&mut socket, "close 3000 enough").await;
+    assert_eq!(close_code(&mut socket).await, 3000);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn an_upgrade_that_nobody_behind_takes_is_a_plain_answer() {
+    let world = World::probe().await;
+    let path = "/Probe/door-2/forward/Sockets/refuser/ws?refuse";
+    let refused = connect(&world, path).await;
+    assert!(matches!(refused, Err(Error::Http(_))), "{refused:?}");
+    let path = "/Probe/door-2/forward/Sockets/trapper/ws?trap";
+    let refused = connect(&world, path).await;
+    assert!(matches!(refused, Err(Error::Http(_))), "{refused:?}");
+}

@@ -22,6 +22,9 @@ use crate::worker::{self, Workers};
 pub use crate::guest::{Interface, Report};
 
 mod alarms;
+mod environment;
+
+use environment::environment;
 
 /// How long events on replaced code may take to finish.
 const DRAIN: Duration = Duration::from_secs(10);
@@ -298,12 +301,21 @@ async fn load(
         }
         None => code.worker().map(|_| code.clone()),
     };
-    let options = object_options(&app.manifest);
-    let front = front.map(|front| (front, worker_options(&app.manifest, &options)));
-    Ok((Served::new(code, options), front))
+    let manifest = &app.manifest;
+    let environment = environment(&code, manifest)?;
+    let options = object_options(manifest);
+    let front = front.map(|front| {
+        let options = worker_options(manifest, &options, environment.clone());
+        (front, options)
+    });
+    Ok((Served::new(code, environment, options), front))
 }
 
-fn worker_options(manifest: &Manifest, objects: &Options) -> worker::Options {
+fn worker_options(
+    manifest: &Manifest,
+    objects: &Options,
+    environment: Arc<Environment>,
+) -> worker::Options {
     let worker = &manifest.worker;
     worker::Options {
         instances: worker.instances as usize,
@@ -312,13 +324,12 @@ fn worker_options(manifest: &Manifest, objects: &Options) -> worker::Options {
         idle: objects.idle,
         drain: objects.drain,
         limits: objects.limits,
-        vars: objects.vars.clone(),
+        environment,
     }
 }
 
 fn object_options(manifest: &Manifest) -> Options {
     let limits = &manifest.limits;
-    let vars = manifest.vars.iter();
     Options {
         idle: Duration::from_millis(limits.idle_ms),
         mailbox_events: limits.mailbox_events as usize,
@@ -329,8 +340,5 @@ fn object_options(manifest: &Manifest) -> Options {
             cpu: Duration::from_millis(limits.cpu_ms),
             ..guest::Limits::default()
         },
-        vars: vars
-            .map(|(key, value)| (key.clone(), value.clone()))
-            .collect(),
     }
 }

@@ -1,10 +1,11 @@
 //! Dormouse: a host for durable objects written as WebAssembly components.
 //!
-//! Rooms, each a module: the floor (`id event clock chance outbox`), `guest` (wasmtime),
+//! Rooms, each a module: the floor (`id chain event clock chance outbox`), `guest` (wasmtime),
 //! `object` (life), `worker`, `alarm`, `server` (HTTP), `manifest` and `cli`; `host` joins them.
 //! Storage is a crate of its own. `docs/architecture.md` shows the arrows.
 
 pub mod alarm;
+pub mod chain;
 pub mod chance;
 pub mod cli;
 pub mod clock;

@@ -30,6 +30,8 @@ pub struct Manifest {
     pub build: Build,
     /// The guest's environment variables.
     pub vars: BTreeMap<String, String>,
+    /// Bindings to namespaces: under which name the app's code finds which class.
+    pub namespaces: BTreeMap<String, String>,
     pub limits: Limits,
     pub worker: Worker,
     pub serve: Serve,
@@ -59,6 +61,8 @@ pub struct Limits {
     /// Largest request body; 100 MiB, as Cloudflare's Workers have it.
     pub request_body_bytes: u64,
     pub database_mib: u64,
+    /// Calls that wait for each other, one inside the other.
+    pub call_depth: u64,
 }
 
 /// `[worker]`: the stateless code in front of the objects.
@@ -91,6 +95,7 @@ impl Manifest {
             name: name.into(),
             build: Build::default(),
             vars: BTreeMap::new(),
+            namespaces: BTreeMap::new(),
             limits: Limits::default(),
             worker: Worker::default(),
             serve: Serve::default(),
@@ -123,7 +128,8 @@ impl Manifest {
             check_name(&name).map(|()| name)
         });
         let build = read_build(root.section("build", &mut mistakes), &mut mistakes);
-        let vars = read_vars(root.section("vars", &mut mistakes), &mut mistakes);
+        let vars = read_texts("vars", &mut root, &mut mistakes);
+        let namespaces = read_texts("namespaces", &mut root, &mut mistakes);
         let limits = read_limits(root.section("limits", &mut mistakes), &mut mistakes);
         let worker = read_worker(root.section("worker", &mut mistakes), &mut mistakes);
         let serve = read_serve(root.section("serve", &mut mistakes), &mut mistakes);
@@ -139,6 +145,7 @@ impl Manifest {
             name: name.unwrap_or_default(),
             build,
             vars,
+            namespaces,
             limits,
             worker,
             serve,
@@ -156,6 +163,7 @@ impl Default for Limits {
             concurrent_events: 64,
             request_body_bytes: 100 * 1024 * 1024,
             database_mib: 10_240,
+            call_depth: 16,
         }
     }
 }
@@ -263,35 +271,37 @@ fn read_build(mut section: Section<'_>, mistakes: &mut Mistakes<'_>) -> Build {
     build
 }
 
-fn read_vars(section: Section<'_>, mistakes: &mut Mistakes<'_>) -> BTreeMap<String, String> {
-    let mut vars = BTreeMap::new();
+/// A table of texts under names of the app's choice.
+fn read_texts(
+    table: &'static str,
+    root: &mut Section<'_>,
+    mistakes: &mut Mistakes<'_>,
+) -> BTreeMap<String, String> {
+    let section = root.section(table, mistakes);
+    let mut texts = BTreeMap::new();
     for (key, value) in section.table {
         let name = key.get_ref().to_string();
-        if let Err(message) = check_var_name(&name) {
-            mistakes.add(key.span().start, message);
+        if !is_variable_name(&name) {
+            let rule = "a name here has letters, digits and `_`, no digit first";
+            mistakes.add(key.span().start, format!("`{table}.{name}`: {rule}"));
         }
         let offset = value.span().start;
         match string(value.into_inner()) {
             Ok(text) if text.contains('\0') => {
-                mistakes.add(offset, format!("`vars.{name}`: holds a zero byte"));
+                mistakes.add(offset, format!("`{table}.{name}`: holds a zero byte"));
             }
             Ok(text) => {
-                vars.insert(name, text);
+                texts.insert(name, text);
             }
-            Err(message) => mistakes.add(offset, format!("`vars.{name}`: {message}")),
+            Err(message) => mistakes.add(offset, format!("`{table}.{name}`: {message}")),
         }
     }
-    vars
+    texts
 }
 
-fn check_var_name(name: &str) -> Result<(), String> {
+fn is_variable_name(name: &str) -> bool {
     let word = |c: char| c.is_ascii_alphanumeric() || c == '_';
-    if name.chars().all(word) && name.starts_with(|c: char| !c.is_ascii_digit()) {
-        return Ok(());
-    }
-    Err(format!(
-        "`vars.{name}`: a variable's name has letters, digits and `_`, no digit first"
-    ))
+    name.chars().all(word) && name.starts_with(|c: char| !c.is_ascii_digit())
 }
 
 fn read_limits(mut section: Section<'_>, mistakes: &mut Mistakes<'_>) -> Limits {
@@ -313,6 +323,7 @@ fn read_limits(mut section: Section<'_>, mistakes: &mut Mistakes<'_>) -> Limits 
             0..=i64::MAX as u64,
         ),
         database_mib: take("database_mib", default.database_mib, 1..=1_048_576),
+        call_depth: take("call_depth", default.call_depth, 1..=100),
     };
     section.finish(mistakes);
     limits
@@ -389,6 +400,7 @@ mod tests {
             name = "chat"
             build = { command = "make", component = "out/chat.wasm" }
             vars.GREETING = "hello"
+            namespaces.ROOMS = "Room"
             [limits]
             memory_mib = 64
             cpu_ms = 1_000
@@ -397,6 +409,7 @@ mod tests {
             concurrent_events = 1
             request_body_bytes = 0x10
             database_mib = 1
+            call_depth = 3
             [worker]
             component = "out/front.wasm"
             instances = 2
@@ -414,6 +427,7 @@ mod tests {
                 component: Some("out/chat.wasm".into()),
             },
             vars: BTreeMap::from([("GREETING".into(), "hello".into())]),
+            namespaces: BTreeMap::from([("ROOMS".into(), "Room".into())]),
             limits: Limits {
                 memory_mib: 64,
                 cpu_ms: 1_000,
@@ -422,6 +436,7 @@ mod tests {
                 concurrent_events: 1,
                 request_body_bytes: 16,
                 database_mib: 1,
+                call_depth: 3,
             },
             worker: Worker {
                 component: Some("out/front.wasm".into()),
@@ -445,7 +460,9 @@ mod tests {
         );
         assert_eq!(
             mistakes("name = \"a\"\ncolour = 1\n"),
-            ["2:1: unknown key `colour`; known here: name, build, vars, limits, worker, serve"]
+            [
+                "2:1: unknown key `colour`; known here: name, build, vars, namespaces, limits, worker, serve"
+            ]
         );
     }
 
@@ -463,8 +480,8 @@ mod tests {
             mistakes(text),
             [
                 "1:8: `name`: the name \"My App\" holds 'M'; use lower-case letters, digits and `-`, a letter first, at most 63",
-                "2:1: unknown key `speed`; known here: name, build, vars, limits, worker, serve",
-                "3:10: `vars.A B`: a variable's name has letters, digits and `_`, no digit first",
+                "2:1: unknown key `speed`; known here: name, build, vars, namespaces, limits, worker, serve",
+                "3:10: `vars.A B`: a name here has letters, digits and `_`, no digit first",
                 "3:27: `vars.N`: expected a string, found integer",
                 "5:14: `limits.memory_mib`: expected a whole number, found string",
                 "6:10: `limits.cpu_ms`: -1 is not within 1 and 3600000",

@@ -125,11 +125,13 @@
 extern crate self as dormouse_sdk;
 
 pub mod alarm;
+mod api;
 mod bindings;
 mod component;
 pub mod http;
 pub mod kv;
 mod logging;
+pub mod namespace;
 mod object;
 pub mod sql;
 mod time;
@@ -138,8 +140,9 @@ mod worker;
 
 pub use alarm::{Alarm, AlarmInfo};
 pub use anyhow::{Context, Error, Result, bail, ensure};
-pub use dormouse_macros::{durable_object, worker};
+pub use dormouse_macros::{durable_object, object_api, worker};
 pub use log;
+pub use namespace::{CallError, CallErrorKind, MethodError, Namespace, Stub};
 pub use object::{DurableObject, Env, ObjectId, State};
 pub use time::sleep;
 pub use worker::WorkerContext;
@@ -149,19 +152,25 @@ pub mod prelude {
     pub use crate::alarm::{Alarm, AlarmInfo};
     pub use crate::http::{Body, Request, Response, StatusCode};
     pub use crate::kv::{Kv, ListOptions};
+    pub use crate::namespace::{CallError, CallErrorKind, MethodError, Namespace, Stub};
     pub use crate::object::{DurableObject, Env, ObjectId, State};
     pub use crate::sql::{Json, Sql, params};
     pub use crate::websocket::{Message, Upgrade, WebSocket};
     pub use crate::worker::WorkerContext;
-    pub use crate::{Context, Error, Result, bail, durable_object, ensure, log, sleep, worker};
+    pub use crate::{
+        Context, Error, Result, bail, durable_object, ensure, log, object_api, sleep, worker,
+    };
 }
 
 /// For the code that the attributes write; not part of the interface.
 #[doc(hidden)]
 pub mod __private {
+    pub use crate::api::{Answer, Api, Call, Methods, call, call_for_body, declared, failed};
     pub use crate::bindings::dormouse::object::types;
+    pub use crate::bindings::exports::dormouse::object::call_handler::CallError as Failure;
     pub use crate::bindings::worker;
     pub use crate::component::Class;
+    pub use crate::namespace::Callee;
     pub use crate::worker::{check, serve};
     pub use inventory;
 }

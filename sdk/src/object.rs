@@ -10,6 +10,7 @@ use crate::bindings::dormouse::object::storage as wit_storage;
 use crate::bindings::dormouse::object::types as wit;
 use crate::http::{BodyError, Request, Response};
 use crate::kv::Kv;
+use crate::namespace::{self, Callee, Namespace};
 use crate::sql::{self, Sql};
 use crate::websocket::{self, Message, SocketError, WebSocket};
 use crate::{Context, Error, Result};
@@ -271,6 +272,15 @@ impl fmt::Display for ObjectId {
     }
 }
 
+impl From<ObjectId> for wit::ObjectId {
+    fn from(id: ObjectId) -> Self {
+        Self {
+            hex: id.hex,
+            name: id.name,
+        }
+    }
+}
+
 impl From<wit::ObjectId> for ObjectId {
     fn from(id: wit::ObjectId) -> Self {
         Self {
@@ -304,6 +314,20 @@ impl Env {
         std::env::var(name).with_context(|| {
             format!("variable `{name}` cannot be read; add it to `[vars]` in dormouse.toml")
         })
+    }
+
+    /// The objects behind a binding of the manifest's `[namespaces]`. A class of the
+    /// same component is bound under its own name anyway.
+    ///
+    /// ```no_run
+    /// # use dormouse_sdk::prelude::*;
+    /// # async fn handler(env: &Env) -> Result<()> {
+    /// let lobby = env.namespace::<Stub>("ROOMS")?.get_by_name("lobby");
+    /// # Ok(())
+    /// # }
+    /// ```
+    pub fn namespace<C: Callee>(&self, binding: &str) -> Result<Namespace<C>> {
+        Namespace::open(binding).map_err(|error| namespace::context(binding, error))
     }
 }
 

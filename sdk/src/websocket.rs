@@ -188,6 +188,11 @@ impl Upgrade {
         Ok(self)
     }
 
+    /// For a request that is passed on: tags and attachment are the new owner's matter.
+    pub(crate) fn into_wit(self) -> wit::Upgrade {
+        self.upgrade
+    }
+
     /// Takes the socket. What is sent before the answer waits for it.
     pub fn accept(self) -> Result<WebSocket, SocketError> {
         let attachment = self.attachment.as_deref();

@@ -17,6 +17,7 @@ use serde::Deserialize;
 use serde_json::{Value as Json, json};
 
 use crate::alarms::{self, AlarmStep};
+use crate::calls::CallStep;
 use crate::kv::{self, KvStep};
 use crate::values;
 
@@ -110,6 +111,8 @@ pub enum Step {
     },
     /// See [`AlarmStep`].
     Alarm(AlarmStep),
+    /// See [`CallStep`].
+    Call(CallStep),
     /// See [`KvStep`].
     Kv(KvStep),
     /// Result: `{"deleted_all": true}`.
@@ -166,6 +169,7 @@ pub struct Lab {
     state: State,
     env: Env,
     memory: Cell<u64>,
+    notes: RefCell<Vec<u32>>,
     hoard: RefCell<Vec<Vec<u8>>>,
     holding: RefCell<BTreeMap<String, Vec<oneshot::Sender<()>>>>,
 }
@@ -176,6 +180,7 @@ impl Lab {
             state,
             env,
             memory: Cell::new(0),
+            notes: RefCell::default(),
             hoard: RefCell::default(),
             holding: RefCell::default(),
         }
@@ -183,6 +188,18 @@ impl Lab {
 
     pub fn state(&self) -> &State {
         &self.state
+    }
+
+    pub fn env(&self) -> &Env {
+        &self.env
+    }
+
+    pub fn note(&self, number: u32) {
+        self.notes.borrow_mut().push(number);
+    }
+
+    pub fn notes(&self) -> Vec<u32> {
+        self.notes.borrow().clone()
     }
 
     pub async fn run(self: &Rc<Self>, steps: Vec<Step>) -> Result<Vec<Json>> {
@@ -210,6 +227,7 @@ impl Lab {
                     .wait_until(async move { lab.run(background).await.map(drop) });
                 Ok(json!({"background": count}))
             }
+            Step::Call(step) => step.run(self).await,
             step => self.step_at_once(step),
         }
     }
@@ -294,7 +312,7 @@ impl Lab {
                 Ok(size) => json!({"size": size}),
                 Err(error) => values::error(&error),
             },
-            Step::Wait { .. } | Step::Hold { .. } | Step::Background { .. } => {
+            Step::Wait { .. } | Step::Hold { .. } | Step::Background { .. } | Step::Call(_) => {
                 bail!("this step cannot stand in a savepoint: it waits")
             }
         })

@@ -43,7 +43,10 @@ pub const fn counts(fault: &Fault) -> bool {
         Fault::Overloaded { .. }
         | Fault::Exhausted(_)
         | Fault::Late { .. }
-        | Fault::ShuttingDown => false,
+        | Fault::ShuttingDown
+        | Fault::Declared { .. }
+        | Fault::BadCall(_)
+        | Fault::Reentrant { .. } => false,
     }
 }
 

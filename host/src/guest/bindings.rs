@@ -13,6 +13,8 @@ wasmtime::component::bindgen!({
     },
     exports: { default: async },
     with: {
+        "dormouse:object/namespace.namespace": super::imports::namespace::Namespace,
+        "dormouse:object/namespace.stub": super::imports::namespace::Stub,
         "dormouse:object/sql.cursor": super::imports::sql::Cursor,
         "dormouse:object/sql.savepoint": super::imports::sql::Savepoint,
         "dormouse:object/websocket.upgrade": super::imports::websocket::Upgrade,
@@ -29,6 +31,21 @@ pub mod alarm {
         world: "alarm-handling",
         exports: { default: async },
         with: {
+            "dormouse:object/types": super::dormouse::object::types,
+            "dormouse:object/websocket": super::dormouse::object::websocket,
+        },
+        require_store_data_send: true,
+    });
+}
+
+/// `call-handler`, on the types above.
+pub mod call {
+    wasmtime::component::bindgen!({
+        path: "../wit",
+        world: "call-handling",
+        exports: { default: async },
+        with: {
+            "dormouse:object/namespace": super::dormouse::object::namespace,
             "dormouse:object/types": super::dormouse::object::types,
             "dormouse:object/websocket": super::dormouse::object::websocket,
         },
@@ -60,6 +77,7 @@ pub mod worker {
             "dormouse:object/types": super::dormouse::object::types,
             "dormouse:object/websocket": super::dormouse::object::websocket,
             "dormouse:object/log": super::dormouse::object::log,
+            "dormouse:object/namespace": super::dormouse::object::namespace,
             "wasi:clocks": wasmtime_wasi::p3::bindings::clocks,
         },
         require_store_data_send: true,

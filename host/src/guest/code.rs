@@ -12,18 +12,20 @@ use sha2::{Digest, Sha256};
 use wasmtime::component::{Component, InstancePre};
 
 use super::bindings::alarm::exports::dormouse::object::alarm_handler::GuestIndices as AlarmIndices;
+use super::bindings::call::exports::dormouse::object::call_handler::GuestIndices as CallIndices;
 use super::bindings::exports::dormouse::object::object as exports;
 use super::bindings::websocket::exports::dormouse::object::websocket_handler::GuestIndices as SocketIndices;
 use super::cache::Cache;
 use super::context::{Context, Identity, Who};
 use super::engine::Engine;
+use super::environment::Environment;
 use super::instance::{Handlers, Instance, ObjectHandlers, WakeError, new_store};
 use super::limits::Limits;
 use super::report::{self, Kind};
 use super::worker::{Worker, WorkerKind};
 use crate::clock::Clock;
 use crate::socket::Hub;
-use exports::GuestIndices;
+use exports::{GuestIndices, Handlers as Flags};
 
 const MAX_CLASS_NAME_BYTES: usize = 64;
 
@@ -35,6 +37,8 @@ pub struct Class {
     pub alarm: bool,
     /// Has handlers for WebSockets.
     pub websocket: bool,
+    /// Has methods that can be called.
+    pub call: bool,
 }
 
 /// A component ready to be instantiated. Cheap to clone behind an `Arc`.
@@ -44,6 +48,7 @@ pub struct Code {
     indices: Option<GuestIndices>,
     worker: Option<Worker>,
     alarm: Option<AlarmIndices>,
+    call: Option<CallIndices>,
     websocket: Option<SocketIndices>,
     classes: Vec<Class>,
     digest: String,
@@ -130,6 +135,7 @@ impl Code {
         let mut code = Self {
             // An error means that the component has no such handler.
             alarm: AlarmIndices::new(&pre).ok(),
+            call: CallIndices::new(&pre).ok(),
             websocket: SocketIndices::new(&pre).ok(),
             indices: GuestIndices::new(&pre).ok(),
             worker: Worker::of(&pre),
@@ -163,7 +169,7 @@ impl Code {
         &self,
         identity: Identity,
         database: Database,
-        vars: &[(String, String)],
+        environment: &Arc<Environment>,
         limits: &Limits,
         clock: &Clock,
         hub: Arc<Hub>,
@@ -175,7 +181,7 @@ impl Code {
         let handles_alarms = class.is_some_and(|class| class.alarm);
         let clock = clock.clone();
         let who = Who::Object(identity);
-        let mut context = Context::new(who, Some(database), vars, limits, clock, hub);
+        let mut context = Context::new(who, Some(database), environment, limits, clock, hub);
         context.handles_alarms = handles_alarms;
         let mut store = new_store(self.pre.engine(), context);
         let instance = self.pre.instantiate_async(&mut store).await?;
@@ -185,6 +191,12 @@ impl Code {
             object: object.load(&mut store, &instance)?,
             alarm: match &self.alarm {
                 Some(indices) if handles_alarms => Some(indices.load(&mut store, &instance)?),
+                _ => None,
+            },
+            call: match &self.call {
+                Some(indices) if class.is_some_and(|class| class.call) => {
+                    Some(indices.load(&mut store, &instance)?)
+                }
                 _ => None,
             },
             websocket: match &self.websocket {
@@ -198,7 +210,7 @@ impl Code {
     /// Makes an instance of the worker. Runs no guest code yet.
     pub async fn instantiate_worker(
         &self,
-        vars: &[(String, String)],
+        environment: &Arc<Environment>,
         limits: &Limits,
         clock: &Clock,
     ) -> Result<Instance, WakeError> {
@@ -207,7 +219,7 @@ impl Code {
         let context = Context::new(
             Who::Worker,
             None,
-            vars,
+            environment,
             limits,
             clock.clone(),
             Arc::default(),
@@ -227,7 +239,7 @@ impl Code {
         let context = Context::new(
             Who::Worker,
             None,
-            &[],
+            &Arc::default(),
             &limits,
             Clock::system(),
             Arc::default(),
@@ -242,6 +254,7 @@ impl Code {
         let classes = guest.call_classes(&mut store).await.map_err(failed)?;
         let handlers = ExportedHandlers {
             alarm: self.alarm.is_some(),
+            call: self.call.is_some(),
             websocket: self.websocket.is_some(),
         };
         if classes.is_empty() && self.worker.is_none() {
@@ -317,6 +330,7 @@ fn check(engine: &Engine, component: &Component) -> Result<InstancePre<Context>,
 /// The optional interfaces that a component exports.
 struct ExportedHandlers {
     alarm: bool,
+    call: bool,
     websocket: bool,
 }
 
@@ -329,26 +343,36 @@ fn checked(
         if !is_class_name(&class.name) || classes.iter().any(|other| *other.name == class.name) {
             return Err(LoadError::ClassName { name: class.name });
         }
-        let alarm = class.handlers.contains(exports::Handlers::ALARM);
-        if alarm && !exported_handlers.alarm {
-            return Err(LoadError::Mismatch(format!(
-                "class `{}` says that it takes alarms, but the component does not export \
-                 `dormouse:object/alarm-handler`",
-                class.name
-            )));
-        }
-        let websocket = class.handlers.contains(exports::Handlers::WEBSOCKET);
-        if websocket && !exported_handlers.websocket {
-            return Err(LoadError::Mismatch(format!(
-                "class `{}` says that it takes WebSockets, but the component does not export \
-                 `dormouse:object/websocket-handler`",
-                class.name
-            )));
-        }
+        let handles = |flag: Flags, exported: bool, what: &str, interface: &str| {
+            let claimed = class.handlers.contains(flag);
+            if claimed && !exported {
+                return Err(LoadError::Mismatch(format!(
+                    "class `{}` says that it takes {what}, but the component does not export \
+                     `dormouse:object/{interface}`",
+                    class.name
+                )));
+            }
+            Ok(claimed)
+        };
+        let alarm = handles(
+            Flags::ALARM,
+            exported_handlers.alarm,
+            "alarms",
+            "alarm-handler",
+        )?;
+        let call = handles(Flags::CALL, exported_handlers.call, "calls", "call-handler")?;
+        let websocket = exported_handlers.websocket;
+        let websocket = handles(
+            Flags::WEBSOCKET,
+            websocket,
+            "WebSockets",
+            "websocket-handler",
+        )?;
         classes.push(Class {
             name: class.name.into(),
             alarm,
             websocket,
+            call,
         });
     }
     Ok(classes)

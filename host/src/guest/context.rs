@@ -8,16 +8,19 @@ use std::sync::Arc;
 use dormouse_storage::{Database, Ticket};
 use tracing::field::{DisplayValue, display};
 use wasmtime::component::{GuestTaskId, ResourceTable};
+use wasmtime_wasi::p2::bindings::random::random::Host as _;
 use wasmtime_wasi::{WasiCtx, WasiCtxBuilder, WasiCtxView, WasiView};
 use wasmtime_wasi_http::{WasiHttpCtx, WasiHttpCtxView, WasiHttpView};
 
 use super::alarm::Run;
 use super::body::Flows;
+use super::environment::Environment;
 use super::http::Egress;
 use super::instance::{CallId, Effect};
 use super::limits::{Limits, MemoryLimiter, Meter};
 use super::random::SeededRandom;
 use super::stdio::LogStream;
+use crate::chain::{Chain, During, InstanceId};
 use crate::clock::Clock;
 use crate::event::RequestId;
 use crate::id::ObjectName;
@@ -57,6 +60,8 @@ impl Who {
 
 pub struct Context {
     pub(super) who: Arc<Who>,
+    pub(super) instance: InstanceId,
+    pub(super) environment: Arc<Environment>,
     pub(super) clock: Clock,
     database: Option<Database>,
     /// What the guest asked to send in the turn that runs.
@@ -64,6 +69,8 @@ pub struct Context {
     /// Response bodies that are under way.
     pub(super) flows: Flows,
     tasks: Tasks,
+    /// The event that woke the object, for what its constructor calls.
+    pub(super) woken_by: Option<(RequestId, Chain)>,
     /// Whether the class has a handler for alarms.
     pub(super) handles_alarms: bool,
     /// Alarms whose handlers have not answered yet.
@@ -89,7 +96,7 @@ impl Context {
     pub(super) fn new(
         who: Who,
         mut database: Option<Database>,
-        vars: &[(String, String)],
+        environment: &Arc<Environment>,
         limits: &Limits,
         clock: Clock,
         hub: Arc<Hub>,
@@ -105,7 +112,7 @@ impl Context {
         }
         let stdout = LogStream::stdout(who.clone());
         let mut wasi = WasiCtxBuilder::new();
-        wasi.envs(vars)
+        wasi.envs(&environment.vars)
             .stdout(stdout.clone())
             .stderr(stdout.stderr())
             .wall_clock(clock.clone())
@@ -122,11 +129,14 @@ impl Context {
         }
         Self {
             who,
+            instance: InstanceId::next(),
+            environment: environment.clone(),
             clock,
             database,
             effects: Vec::new(),
             flows: Flows::default(),
             tasks: Tasks::default(),
+            woken_by: None,
             handles_alarms: false,
             alarm_runs: Vec::new(),
             hub,
@@ -165,9 +175,14 @@ impl Context {
 
     /// The guest task that serves an event, so that log records find it.
     pub(super) fn serve(&mut self, task: GuestTaskId, request: RequestId) {
+        self.serve_call(task, request, Chain::default());
+    }
+
+    /// The same for an event that other objects wait for.
+    pub(super) fn serve_call(&mut self, task: GuestTaskId, request: RequestId, chain: Chain) {
         self.memory.refused = false;
         self.running.serve(request);
-        self.tasks.begin(task, request);
+        self.tasks.begin(task, request, chain);
     }
 
     /// The event has its answer; its task may go on in the background.
@@ -193,17 +208,49 @@ impl Context {
 
     /// The event that `task` serves.
     pub(super) fn event_of(&self, task: GuestTaskId) -> Option<RequestId> {
-        self.tasks.find(task)
+        self.tasks.find(task).map(|task| task.request)
+    }
+
+    /// For a call that one of `tasks` makes: the request it belongs to, and the
+    /// chain that ends in this object. Without a known event it is the constructor's.
+    pub(super) fn cause_of(&self, tasks: &[GuestTaskId]) -> (RequestId, Chain) {
+        let event = tasks.iter().find_map(|task| self.tasks.find(*task));
+        let (request, chain, during) = match (event, &self.woken_by) {
+            (Some(task), _) => (task.request, &task.chain, During::Event(task.serial)),
+            (None, Some((request, chain))) => (*request, chain, During::Construct),
+            (None, None) => (RequestId::next(), Chain::NONE, During::Construct),
+        };
+        let chain = match &*self.who {
+            Who::Object(Identity { class, object }) => {
+                chain.extended(class.clone(), object.clone(), self.instance, during)
+            }
+            // Nobody calls a worker, so no chain comes back to it.
+            Who::Worker => chain.clone(),
+        };
+        (request, chain)
+    }
+
+    /// Bytes that nobody can guess.
+    pub(super) fn random_bytes<const N: usize>(&mut self) -> wasmtime::Result<[u8; N]> {
+        let bytes = self.wasi.random().get_random_bytes(N as u64)?;
+        let bytes = bytes.try_into();
+        bytes.map_err(|_| wasmtime::format_err!("the source of random bytes is broken"))
     }
 }
 
 /// Which guest task serves which event: a short list, newest last.
 #[derive(Default)]
-struct Tasks(Vec<Task>);
+struct Tasks {
+    tasks: Vec<Task>,
+    next: u64,
+}
 
 struct Task {
     id: GuestTaskId,
+    /// Never used again, unlike `id`.
+    serial: u64,
     request: RequestId,
+    chain: Chain,
     answered: bool,
 }
 
@@ -211,27 +258,30 @@ impl Tasks {
     /// Answered tasks are remembered for their background work up to here.
     const MOST: usize = 256;
 
-    fn begin(&mut self, id: GuestTaskId, request: RequestId) {
-        if self.0.len() >= Self::MOST {
-            self.0.retain(|task| !task.answered);
+    fn begin(&mut self, id: GuestTaskId, request: RequestId, chain: Chain) {
+        if self.tasks.len() >= Self::MOST {
+            self.tasks.retain(|task| !task.answered);
         }
-        self.0.push(Task {
+        let serial = self.next;
+        self.next += 1;
+        self.tasks.push(Task {
             id,
+            serial,
             request,
+            chain,
             answered: false,
         });
     }
 
     fn answered(&mut self, id: GuestTaskId) {
-        if let Some(task) = self.0.iter_mut().rev().find(|task| task.id == id) {
+        if let Some(task) = self.tasks.iter_mut().rev().find(|task| task.id == id) {
             task.answered = true;
         }
     }
 
     /// Task ids are used again, so the newest entry counts.
-    fn find(&self, id: GuestTaskId) -> Option<RequestId> {
-        let task = self.0.iter().rev().find(|task| task.id == id);
-        task.map(|task| task.request)
+    fn find(&self, id: GuestTaskId) -> Option<&Task> {
+        self.tasks.iter().rev().find(|task| task.id == id)
     }
 }
 

@@ -21,21 +21,28 @@ use wasmtime::{AsContextMut, Store, Trap, UpdateDeadline};
 
 use super::alarm;
 use super::bindings::alarm::exports::dormouse::object::alarm_handler::Guest as AlarmGuest;
+use super::bindings::call::exports::dormouse::object::call_handler::Guest as CallGuest;
+use super::bindings::dormouse::object::namespace;
 use super::bindings::dormouse::object::types;
 use super::bindings::exports::dormouse::object::object::Guest;
 use super::bindings::websocket::exports::dormouse::object::websocket_handler::Guest as SocketGuest;
 use super::bindings::worker::exports::dormouse::object::worker::Guest as WorkerGuest;
 use super::body;
-use super::context::{Context, Who};
+use super::context::{Context, Identity, Who};
 use super::http::{self, Direct};
 use super::imports::websocket::Upgrade;
 use super::limits::{Limits, Meter};
+use super::method;
 use super::socket;
+use crate::chain::{Chain, During, InstanceId};
 use crate::clock::Clock;
 use crate::socket::SocketId;
 use tokio_tungstenite::tungstenite::protocol::Message as Frame;
 
-use crate::event::{Chunk, Kind, Reply, Request, RequestId, Reset, Response};
+use crate::event::{
+    Called, Chunk, Event, Fault, Kind, MethodAnswer, Reply, Request, RequestId, Reset, Response,
+    What,
+};
 
 /// The answer that opens an accepted socket.
 const SWITCHING_PROTOCOLS: u16 = 101;
@@ -57,10 +64,10 @@ pub struct Call {
 /// What leaves an object: kept back until the commits before it are durable.
 #[derive(Debug)]
 pub enum Effect {
-    /// The handler returned; `Err` is the guest's own failure.
+    /// The handler returned.
     Reply {
         call: CallId,
-        result: Result<Reply, String>,
+        result: Result<Reply, Fault>,
     },
     /// A piece of a response body.
     Chunk {
@@ -69,6 +76,8 @@ pub enum Effect {
     },
     /// A frame for a socket of the object.
     Frame { socket: SocketId, frame: Frame },
+    /// An event for another object.
+    Call { to: Identity, event: Event },
 }
 
 /// The exports of one instance that are used.
@@ -82,6 +91,7 @@ pub(super) enum Handlers {
 pub(super) struct ObjectHandlers {
     pub(super) object: Guest,
     pub(super) alarm: Option<AlarmGuest>,
+    pub(super) call: Option<CallGuest>,
     pub(super) websocket: Option<SocketGuest>,
 }
 
@@ -110,6 +120,13 @@ pub trait Life: Send {
 
     /// The object's alarms have changed with the turn that is committed now.
     fn alarms_changed(&mut self, summary: AlarmSummary);
+
+    /// The event for which the instance was made, until it is started.
+    fn woken_by(&self) -> Option<(RequestId, Chain)>;
+
+    /// Fails the calls that come back into this instance and would wait for what is
+    /// in `shut`, which lets nobody in; `gate` names it.
+    fn refuse_reentrant(&mut self, cx: &mut Poller<'_>, gate: &'static str, shut: &[During]);
 
     /// Asked at the end of each turn. Pending keeps the waker.
     fn poll_next(&mut self, cx: &mut Poller<'_>, load: Load) -> Poll<Next>;
@@ -171,6 +188,11 @@ impl Instance {
             limits,
             meter,
         }
+    }
+
+    #[must_use]
+    pub fn id(&self) -> InstanceId {
+        self.store.data().instance
     }
 
     /// Constructs the object, then handles events until the end. The instance
@@ -252,6 +274,9 @@ impl From<dormouse_storage::Error> for StorageFailed {
 pub(super) enum Returned {
     Response(types::Response),
     Alarms(Vec<Alarm>),
+    Method(namespace::Answer),
+    /// Nothing was done, or what was done is told by the fault.
+    Fault(Fault),
     Done,
 }
 
@@ -320,10 +345,12 @@ async fn construct(
         }
         Who::Worker => Err(wasmtime::format_err!("a worker is not constructed")),
     })?;
+    accessor.with(|mut access| access.get().woken_by = life.woken_by());
     meter.renew();
     let mut constructing = pin!(guest.call_construct(accessor, class, id));
     poll_fn(|cx| {
         end_turn(accessor, meter, life)?;
+        life.refuse_reentrant(cx, "its constructor", &[During::Construct]);
         constructing.as_mut().poll(cx)
     })
     .await
@@ -367,9 +394,31 @@ fn start<'a>(
     };
     match call.kind {
         Kind::Fetch(request) => {
-            let fetch = guest.object.func_fetch();
-            start_fetch(accessor, fetch, call.id, call.request_id, request)
+            let called = (call.request_id, Chain::default());
+            start_fetch(
+                accessor,
+                guest.object.func_fetch(),
+                call.id,
+                called,
+                request,
+            )
         }
+        Kind::Called(Called { chain, what }) => match what {
+            What::Fetch(request) => {
+                let called = (call.request_id, chain);
+                start_fetch(
+                    accessor,
+                    guest.object.func_fetch(),
+                    call.id,
+                    called,
+                    request,
+                )
+            }
+            What::Method(method) => {
+                let handler = guest.call.as_ref();
+                method::start(accessor, handler, call.id, call.request_id, chain, method)
+            }
+        },
         Kind::Alarm(fire) => {
             let handler = guest.alarm.as_ref();
             alarm::start(accessor, handler, call.id, call.request_id, fire)
@@ -393,8 +442,8 @@ fn start_worker<'a>(
 ) -> wasmtime::Result<Running<'a>> {
     match call.kind {
         Kind::Fetch(request) => {
-            let fetch = worker.func_fetch();
-            start_fetch(accessor, fetch, call.id, call.request_id, request)
+            let called = (call.request_id, Chain::default());
+            start_fetch(accessor, worker.func_fetch(), call.id, called, request)
         }
         other => Err(wasmtime::format_err!("a worker does not handle {other:?}")),
     }
@@ -406,7 +455,7 @@ fn start_fetch(
     accessor: &Accessor<Context>,
     fetch: Fetch,
     call: CallId,
-    request_id: RequestId,
+    (request_id, chain): (RequestId, Chain),
     request: Request,
 ) -> wasmtime::Result<Running<'_>> {
     let started = accessor.with(|mut access| -> wasmtime::Result<_> {
@@ -425,7 +474,7 @@ fn start_fetch(
         };
         access.get().request_begins(call);
         let started = fetch.start_call_concurrent(access.as_context_mut(), (request,))?;
-        access.get().serve(started.task(), request_id);
+        access.get().serve_call(started.task(), request_id, chain);
         Ok(started)
     })?;
     let task = started.task();
@@ -447,6 +496,11 @@ fn answer(
         let result = match result {
             Ok(Returned::Done) => Ok(Reply::Done),
             Ok(Returned::Alarms(alarms)) => Ok(Reply::Alarms(alarms)),
+            Ok(Returned::Fault(fault)) => Err(fault),
+            Ok(Returned::Method(answer)) => Ok(Reply::Method(MethodAnswer {
+                value: answer.value,
+                body: body::lift(access.as_context_mut(), answer.body)?,
+            })),
             Ok(Returned::Response(response)) => Ok(match socket {
                 Some(socket) if response.status == SWITCHING_PROTOCOLS => Reply::Upgrade {
                     headers: response.headers,
@@ -459,7 +513,7 @@ fn answer(
                     body: body::lift(access.as_context_mut(), response.body)?,
                 }),
             }),
-            Err(failure) => Err(failure.message),
+            Err(failure) => Err(Fault::Guest(failure.message.into())),
         };
         Ok((result, access.get().gate()))
     })?;

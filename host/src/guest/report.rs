@@ -30,7 +30,16 @@ const KNOWN: &[(&str, &[&str], &[&str])] = &[
     (
         "dormouse:object",
         &["0.1"],
-        &["types", "sql", "kv", "storage", "log", "alarm", "websocket"],
+        &[
+            "types",
+            "sql",
+            "kv",
+            "storage",
+            "log",
+            "alarm",
+            "websocket",
+            "namespace",
+        ],
     ),
     (
         "wasi:cli",
@@ -86,6 +95,7 @@ const KNOWN: &[(&str, &[&str], &[&str])] = &[
 const USED_EXPORTS: &[(&str, &str)] = &[
     ("dormouse:object/object", "0.1"),
     ("dormouse:object/alarm-handler", "0.1"),
+    ("dormouse:object/call-handler", "0.1"),
     ("dormouse:object/websocket-handler", "0.1"),
     ("dormouse:object/worker", "0.1"),
     ("wasi:http/handler", "0.3"),

@@ -10,8 +10,9 @@ mod awake;
 mod caller;
 mod live;
 mod mail;
+mod mailbox;
 mod registry;
 mod signal;
 
 pub use mail::Mail;
-pub use registry::{Options, Registry, Served};
+pub use registry::{Options, Registry, Served, namespaces};

@@ -12,7 +12,7 @@ use axum::body::Body as HttpBody;
 use axum::response::{IntoResponse, Response};
 use http::header::{CONNECTION, HeaderName};
 use http::request::Parts;
-use http::{HeaderMap, Request, StatusCode};
+use http::{HeaderMap, Method, Request, StatusCode};
 use percent_encoding::percent_decode_str;
 use tokio::sync::oneshot;
 
@@ -93,7 +93,7 @@ impl Door {
             .unless_crossed(overflow, worker.ask(request_id, request))
             .await?;
         let explain = |fault: &Fault| Problem::of_worker(fault, request_id);
-        Ok(reply::respond(result, &parts.method, explain))
+        Ok(self.answer(result, client.wish, &parts.method, explain))
     }
 
     async fn ask_object(&self, client: Client) -> Result<Response, Problem> {
@@ -108,18 +108,26 @@ impl Door {
         let (request, overflow) = self
             .request(&parts, route.rest, client.body, client.wish.as_ref())
             .await?;
-        let answer = self.deliver(namespace, object.clone(), request_id, request);
+        let answer = self.deliver(namespace, object, request_id, request);
         let result = self.unless_crossed(overflow, answer).await?;
-        Ok(match (result, client.wish) {
+        let explain = |fault: &Fault| Problem::of(fault, request_id);
+        Ok(self.answer(result, client.wish, &parts.method, explain))
+    }
+
+    fn answer(
+        &self,
+        result: Result<Reply, Fault>,
+        wish: Option<upgrade::Wish>,
+        method: &Method,
+        explain: impl FnOnce(&Fault) -> Problem,
+    ) -> Response {
+        match (result, wish) {
             (Ok(Reply::Upgrade { headers, socket }), Some(wish)) => {
-                let object = Mail::new(self.registry.clone(), namespace.clone(), object);
+                let object = Mail::new(self.registry.clone(), socket.owner.clone());
                 reply::upgrade(headers, |headers| wish.grant(headers, socket, object))
             }
-            (result, _) => {
-                let explain = |fault: &Fault| Problem::of(fault, request_id);
-                reply::respond(result, &parts.method, explain)
-            }
-        })
+            (result, _) => reply::respond(result, method, explain),
+        }
     }
 
     /// The event's request; `path` is the part of the path that it sees.

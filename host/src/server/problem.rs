@@ -101,7 +101,11 @@ impl Problem {
                 "The host is full",
                 format!("the host cannot make another instance of the worker now: {why}"),
             ),
-            Fault::Late { .. } | Fault::ShuttingDown => return Self::of(fault, request),
+            Fault::Late { .. }
+            | Fault::ShuttingDown
+            | Fault::Declared { .. }
+            | Fault::BadCall(_)
+            | Fault::Reentrant { .. } => return Self::of(fault, request),
         };
         problem.retryable = fault.retryable();
         problem.with_request(request)
@@ -124,6 +128,19 @@ impl Problem {
                     "{fault}; what was committed stays, the next request starts it afresh{}",
                     hint(reset)
                 ),
+            ),
+            // Answers to calls of methods, which have a door of their own.
+            Fault::Declared { .. } | Fault::BadCall(_) => Self::new(
+                StatusCode::UNPROCESSABLE_ENTITY,
+                "urn:dormouse:problem:call-failed",
+                "The call was not done",
+                fault.to_string(),
+            ),
+            Fault::Reentrant { .. } => Self::new(
+                StatusCode::LOOP_DETECTED,
+                "urn:dormouse:problem:reentrant",
+                "The call would wait for ever",
+                fault.to_string(),
             ),
             Fault::Overloaded { .. } => Self::new(
                 StatusCode::SERVICE_UNAVAILABLE,

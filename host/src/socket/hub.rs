@@ -15,6 +15,8 @@ use tokio_tungstenite::tungstenite::Utf8Bytes;
 use tokio_tungstenite::tungstenite::protocol::frame::coding::CloseCode;
 use tokio_tungstenite::tungstenite::protocol::{CloseFrame, Message};
 
+use crate::id::ObjectName;
+
 const MAX_SOCKETS: usize = 32_768;
 const MAX_TAGS: usize = 10;
 const MAX_TAG_BYTES: usize = 256;
@@ -45,6 +47,13 @@ pub enum Error {
     Invalid(String),
 }
 
+/// The object that took a socket.
+#[derive(Clone, Debug)]
+pub struct Owner {
+    pub class: Arc<str>,
+    pub object: ObjectName,
+}
+
 #[derive(Debug, Default)]
 pub struct Hub(Mutex<State>);
 
@@ -69,6 +78,9 @@ struct Entry {
 #[derive(Debug)]
 pub struct OpenSocket {
     pub id: SocketId,
+    /// Whose it is. Not always the object that the client asked: a request can be
+    /// passed on.
+    pub owner: Owner,
     pub(super) hub: Arc<Hub>,
     pub(super) queue: mpsc::UnboundedReceiver<Message>,
     pub(super) buffered: Arc<AtomicU64>,
@@ -78,6 +90,7 @@ impl Hub {
     /// Takes a socket in; frames queue until a pump carries them.
     pub fn accept(
         self: &Arc<Self>,
+        owner: Owner,
         tags: Vec<String>,
         attachment: Option<Vec<u8>>,
     ) -> Result<OpenSocket, Error> {
@@ -104,6 +117,7 @@ impl Hub {
         state.sockets.insert(id, entry);
         Ok(OpenSocket {
             id,
+            owner,
             hub: self.clone(),
             queue,
             buffered,

@@ -12,9 +12,11 @@ use tokio::sync::{mpsc, oneshot, watch};
 
 use super::Options;
 use super::pool::MemberState;
+use crate::chain::{Chain, During};
 use crate::clock::{Clock, Moment, Sleep};
-use crate::event::{Event, Fault, Reply, Reset};
+use crate::event::{Event, Fault, Reply, RequestId, Reset};
 use crate::guest::{Call, CallId, Direct, Effect, Exit, Life, Load, Next, WorkerKind};
+use crate::object::Registry;
 
 pub(super) struct WorkerLife<'a> {
     mailbox: &'a mut mpsc::UnboundedReceiver<Event>,
@@ -22,6 +24,8 @@ pub(super) struct WorkerLife<'a> {
     options: &'a Options,
     kind: WorkerKind,
     clock: &'a Clock,
+    /// Takes the calls to objects.
+    registry: &'a Registry,
     next_call: CallId,
     calls: Vec<(CallId, Caller)>,
     ended: watch::Sender<Option<Fault>>,
@@ -41,7 +45,7 @@ impl<'a> WorkerLife<'a> {
         state: &'a MemberState,
         options: &'a Options,
         kind: WorkerKind,
-        clock: &'a Clock,
+        (clock, registry): (&'a Clock, &'a Registry),
     ) -> Self {
         Self {
             mailbox,
@@ -49,6 +53,7 @@ impl<'a> WorkerLife<'a> {
             options,
             kind,
             clock,
+            registry,
             next_call: 0,
             calls: Vec::new(),
             ended: watch::Sender::new(None),
@@ -75,7 +80,7 @@ impl<'a> WorkerLife<'a> {
         self.ended.send_replace(Some(fault));
     }
 
-    fn answer(&mut self, call: CallId, result: Result<Reply, String>) {
+    fn answer(&mut self, call: CallId, result: Result<Reply, Fault>) {
         let at = self.calls.iter().position(|(id, _)| *id == call);
         let at = at.expect("a call is answered once");
         let (_, caller) = self.calls.swap_remove(at);
@@ -84,7 +89,7 @@ impl<'a> WorkerLife<'a> {
         }
         if let Some(caller) = caller {
             // Whoever asked may have left.
-            let _ = caller.send(result.map_err(|message| Fault::Guest(message.into())));
+            let _ = caller.send(result);
         }
     }
 
@@ -166,6 +171,7 @@ impl Life for WorkerLife<'_> {
             match effect {
                 Effect::Reply { call, result } => self.answer(call, result),
                 Effect::Chunk { permit, chunk } => drop(permit.send(chunk)),
+                Effect::Call { to, event } => self.registry.call(to, event),
                 // A worker takes no sockets.
                 Effect::Frame { .. } => {}
             }
@@ -173,6 +179,13 @@ impl Life for WorkerLife<'_> {
     }
 
     fn alarms_changed(&mut self, _summary: AlarmSummary) {}
+
+    fn woken_by(&self) -> Option<(RequestId, Chain)> {
+        None
+    }
+
+    /// Nobody calls a worker.
+    fn refuse_reentrant(&mut self, _: &mut Context<'_>, _gate: &'static str, _shut: &[During]) {}
 
     fn poll_next(&mut self, cx: &mut Context<'_>, load: Load) -> Poll<Next> {
         if self.takes_more() {

@@ -11,7 +11,7 @@ use std::sync::{Arc, PoisonError, RwLock};
 use std::time::Duration;
 
 use crate::clock::Clock;
-use crate::guest::{Code, Limits};
+use crate::guest::{Code, Environment, Limits};
 use crate::object::Registry;
 
 pub use pool::Pool;
@@ -31,8 +31,7 @@ pub struct Options {
     /// How long requests on replaced code may take to finish.
     pub drain: Duration,
     pub limits: Limits,
-    /// The guest's environment variables.
-    pub vars: Vec<(String, String)>,
+    pub environment: Arc<Environment>,
 }
 
 /// The app's worker at the moment, if it has one. Cheap to clone.

@@ -167,7 +167,8 @@ impl Pool {
         let failed = match self.instantiate().await {
             Ok((mut instance, room)) => {
                 let (options, kind) = (&self.options, self.kind);
-                let mut life = WorkerLife::new(&mut mailbox, &state, options, kind, &self.clock);
+                let around = (&self.clock, &self.registry);
+                let mut life = WorkerLife::new(&mut mailbox, &state, options, kind, around);
                 let exit = instance.run(&mut life).await;
                 self.forget(&state);
                 life.finish(exit);
@@ -208,8 +209,14 @@ impl Pool {
 
     async fn instantiate(&self) -> Result<(Instance, OwnedSemaphorePermit), Fault> {
         let room = self.registry.room().await?;
-        let Options { vars, limits, .. } = &self.options;
-        let instance = self.code.instantiate_worker(vars, limits, &self.clock);
+        let Options {
+            environment,
+            limits,
+            ..
+        } = &self.options;
+        let instance = self
+            .code
+            .instantiate_worker(environment, limits, &self.clock);
         let instance = instance.await.map_err(|error| {
             Fault::Exhausted(format!("no instance could be made: {error}").into())
         })?;
@@ -246,6 +253,9 @@ fn report(request: RequestId, fault: &Fault) {
         Fault::Late { .. } => tracing::error!(%request, "{fault}"),
         Fault::Overloaded { .. } => tracing::warn!(%request, "the worker is overloaded"),
         Fault::Exhausted(why) => tracing::warn!(%request, "no room for the worker: {why}"),
-        Fault::ShuttingDown => tracing::warn!(%request, "{fault}"),
+        Fault::ShuttingDown
+        | Fault::Declared { .. }
+        | Fault::BadCall(_)
+        | Fault::Reentrant { .. } => tracing::warn!(%request, "{fault}"),
     }
 }

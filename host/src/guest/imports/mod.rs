@@ -4,6 +4,7 @@ mod alarm;
 pub(super) mod clocks;
 mod kv;
 mod log;
+pub(super) mod namespace;
 pub(super) mod output;
 pub(super) mod sql;
 mod storage;
@@ -18,6 +19,7 @@ pub(super) fn add_to_linker(linker: &mut Linker<Context>) -> wasmtime::Result<()
     object::types::add_to_linker::<_, HasSelf<Context>>(linker, |context| context)?;
     object::alarm::add_to_linker::<_, HasSelf<Context>>(linker, |context| context)?;
     object::sql::add_to_linker::<_, HasSelf<Context>>(linker, |context| context)?;
+    object::namespace::add_to_linker::<_, HasSelf<Context>>(linker, |context| context)?;
     object::kv::add_to_linker::<_, HasSelf<Context>>(linker, |context| context)?;
     object::storage::add_to_linker::<_, HasSelf<Context>>(linker, |context| context)?;
     object::log::add_to_linker::<_, HasSelf<Context>>(linker, |context| context)?;

@@ -10,9 +10,9 @@ use wasmtime::component::Resource;
 use crate::guest::bindings::dormouse::object::websocket::{
     Error, Host, HostSocket, HostUpgrade, Message, State,
 };
-use crate::guest::context::{Context, Who};
+use crate::guest::context::{Context, Identity, Who};
 use crate::guest::instance::{CallId, Effect};
-use crate::socket::{self, SocketId, SocketState};
+use crate::socket::{self, Owner, SocketId, SocketState};
 
 /// A guest's handle on a socket.
 #[allow(unreachable_pub)] // the bindings re-export it
@@ -86,13 +86,14 @@ impl HostUpgrade for Context {
         if !self.is_running(call) {
             return Ok(Err(Error::Spent));
         }
-        if matches!(*self.who, Who::Worker) {
+        let Who::Object(Identity { class, object }) = (*self.who).clone() else {
             return Ok(Err(Error::Invalid(
                 "a worker keeps no sockets; hand the request on to an object, which accepts it"
                     .to_owned(),
             )));
-        }
-        let socket = match self.hub.accept(tags, attachment) {
+        };
+        let owner = Owner { class, object };
+        let socket = match self.hub.accept(owner, tags, attachment) {
             Ok(socket) => socket,
             Err(error) => return Ok(Err(error.into())),
         };
