@@ -13,10 +13,10 @@ use dormouse_storage::{Env, Storage};
 
 use crate::alarm::{Alarms, Scheduler};
 use crate::clock::Clock;
-use crate::guest::{self, Code, Engine, EngineOptions};
+use crate::guest::{self, Code, Engine, EngineOptions, Environment};
 use crate::manifest::Manifest;
 use crate::object::{Options, Registry, Served};
-use crate::server::{self, Server};
+use crate::server::{self, Assets, Server};
 use crate::worker::{self, Workers};
 
 pub use crate::guest::{Interface, Report};
@@ -57,6 +57,7 @@ pub struct Host {
     storage: Storage,
     registry: Registry,
     workers: Workers,
+    assets: Assets,
     alarms: Alarms,
     scheduler: Scheduler,
     server: Server,
@@ -142,9 +143,10 @@ impl Builder {
         };
         let limits = server::Limits {
             request_body_bytes: app.manifest.limits.request_body_bytes,
+            concurrent_requests: app.manifest.limits.concurrent_requests as usize,
             ..server::Limits::default()
         };
-        let (served, worker) = load(&engine, &cache, self.code, &app).await?;
+        let (served, worker) = load(&engine, &cache, self.code, &app, &clock).await?;
         let alarms = Alarms::new(clock.chance().clone());
         let registry = Registry::new(
             storage.clone(),
@@ -155,7 +157,10 @@ impl Builder {
         );
         let workers = Workers::new(registry.clone(), clock.clone());
         workers.replace(worker);
-        let server = Server::start(self.listen, registry.clone(), workers.clone(), limits).await;
+        let assets = Assets::default();
+        assets.replace(app.manifest.assets.clone());
+        let doors = (workers.clone(), assets.clone());
+        let server = Server::start(self.listen, registry.clone(), doors.0, doors.1, limits).await;
         let server = server.with_context(|| match self.listen {
             Some(address) => format!("cannot listen on {address}"),
             None => "cannot serve".to_owned(),
@@ -166,6 +171,7 @@ impl Builder {
             storage,
             registry,
             workers,
+            assets,
             alarms,
             scheduler,
             server,
@@ -226,9 +232,11 @@ impl Host {
     /// Serves other code from now on. Objects keep their state; events in flight
     /// finish on the old code. On an error nothing has changed.
     pub async fn deploy(&self, app: App) -> anyhow::Result<()> {
-        let (served, worker) = load(&self.engine, &self.cache, None, &app).await?;
+        let (served, worker) =
+            load(&self.engine, &self.cache, None, &app, self.registry.clock()).await?;
         self.registry.replace(served);
         self.workers.replace(worker);
+        self.assets.replace(app.manifest.assets.clone());
         // Their class may have come back.
         self.alarms.retry_now();
         Ok(())
@@ -277,6 +285,7 @@ async fn load(
     cache: &Path,
     code: Option<Arc<Code>>,
     app: &App,
+    clock: &Clock,
 ) -> anyhow::Result<(Served, Front)> {
     let load = async |path: &Path| {
         let code = Code::load(engine, path, Some(cache)).await;
@@ -302,7 +311,7 @@ async fn load(
         None => code.worker().map(|_| code.clone()),
     };
     let manifest = &app.manifest;
-    let environment = environment(&code, manifest)?;
+    let environment = Arc::new(environment(&code, manifest, clock)?);
     let options = object_options(manifest);
     let front = front.map(|front| {
         let options = worker_options(manifest, &options, environment.clone());

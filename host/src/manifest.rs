@@ -13,10 +13,12 @@ use std::collections::BTreeMap;
 use std::net::{Ipv4Addr, SocketAddr};
 use std::path::{Path, PathBuf};
 
-use toml::de::DeTable;
+use toml::de::{DeTable, DeValue};
 
 pub use reader::Mistake;
-use reader::{Mistakes, Section, integer, not_empty, string};
+use reader::{Mistakes, Section, integer, not_empty, string, strings};
+
+use crate::egress::{Pattern, Policy};
 
 pub const FILE_NAME: &str = "dormouse.toml";
 
@@ -34,6 +36,11 @@ pub struct Manifest {
     pub namespaces: BTreeMap<String, String>,
     pub limits: Limits,
     pub worker: Worker,
+    /// Where the app's code may send requests; nowhere by default.
+    pub outgoing: Policy,
+    /// `[assets]`: a folder of files that are served as they are. Relative to the
+    /// app's folder until the command line makes it absolute.
+    pub assets: Option<PathBuf>,
     pub serve: Serve,
 }
 
@@ -60,6 +67,8 @@ pub struct Limits {
     pub concurrent_events: u64,
     /// Largest request body; 100 MiB, as Cloudflare's Workers have it.
     pub request_body_bytes: u64,
+    /// Requests of all clients whose answers have not begun.
+    pub concurrent_requests: u64,
     pub database_mib: u64,
     /// Calls that wait for each other, one inside the other.
     pub call_depth: u64,
@@ -98,6 +107,8 @@ impl Manifest {
             namespaces: BTreeMap::new(),
             limits: Limits::default(),
             worker: Worker::default(),
+            outgoing: Policy::default(),
+            assets: None,
             serve: Serve::default(),
         }
     }
@@ -132,6 +143,8 @@ impl Manifest {
         let namespaces = read_texts("namespaces", &mut root, &mut mistakes);
         let limits = read_limits(root.section("limits", &mut mistakes), &mut mistakes);
         let worker = read_worker(root.section("worker", &mut mistakes), &mut mistakes);
+        let outgoing = read_outgoing(root.section("outgoing", &mut mistakes), &mut mistakes);
+        let assets = read_assets(root.section("assets", &mut mistakes), &mut mistakes);
         let serve = read_serve(root.section("serve", &mut mistakes), &mut mistakes);
         let name_was_written = root.was_written("name");
         root.finish(&mut mistakes);
@@ -148,6 +161,8 @@ impl Manifest {
             namespaces,
             limits,
             worker,
+            outgoing,
+            assets,
             serve,
         })
     }
@@ -162,6 +177,7 @@ impl Default for Limits {
             mailbox_events: 1_024,
             concurrent_events: 64,
             request_body_bytes: 100 * 1024 * 1024,
+            concurrent_requests: 10_000,
             database_mib: 10_240,
             call_depth: 16,
         }
@@ -322,6 +338,11 @@ fn read_limits(mut section: Section<'_>, mistakes: &mut Mistakes<'_>) -> Limits 
             default.request_body_bytes,
             0..=i64::MAX as u64,
         ),
+        concurrent_requests: take(
+            "concurrent_requests",
+            default.concurrent_requests,
+            1..=1_000_000,
+        ),
         database_mib: take("database_mib", default.database_mib, 1..=1_048_576),
         call_depth: take("call_depth", default.call_depth, 1..=100),
     };
@@ -351,6 +372,29 @@ fn read_worker(mut section: Section<'_>, mistakes: &mut Mistakes<'_>) -> Worker 
     };
     section.finish(mistakes);
     worker
+}
+
+fn read_outgoing(mut section: Section<'_>, mistakes: &mut Mistakes<'_>) -> Policy {
+    let mut take = |key| section.take(key, mistakes, patterns).unwrap_or_default();
+    let policy = Policy {
+        public: take("hosts"),
+        private: take("private_hosts"),
+    };
+    section.finish(mistakes);
+    policy
+}
+
+fn patterns(value: DeValue<'_>) -> Result<Vec<Pattern>, String> {
+    let items = strings(value)?;
+    items.iter().map(|text| Pattern::parse(text)).collect()
+}
+
+fn read_assets(mut section: Section<'_>, mistakes: &mut Mistakes<'_>) -> Option<PathBuf> {
+    let folder = section.take("folder", mistakes, |value| {
+        not_empty(value).map(PathBuf::from)
+    });
+    section.finish(mistakes);
+    folder
 }
 
 fn read_serve(mut section: Section<'_>, mistakes: &mut Mistakes<'_>) -> Serve {
@@ -408,6 +452,7 @@ mod tests {
             mailbox_events = 8
             concurrent_events = 1
             request_body_bytes = 0x10
+            concurrent_requests = 9
             database_mib = 1
             call_depth = 3
             [worker]
@@ -415,6 +460,11 @@ mod tests {
             instances = 2
             concurrent_requests = 1
             response_ms = 500
+            [outgoing]
+            hosts = ["api.example.com", "*.example.org:8080"]
+            private_hosts = ["localhost:9000"]
+            [assets]
+            folder = "public"
             [serve]
             listen = "[::1]:80"
             data = "/srv/chat"
@@ -435,6 +485,7 @@ mod tests {
                 mailbox_events: 8,
                 concurrent_events: 1,
                 request_body_bytes: 16,
+                concurrent_requests: 9,
                 database_mib: 1,
                 call_depth: 3,
             },
@@ -444,6 +495,13 @@ mod tests {
                 concurrent_requests: 1,
                 response_ms: 500,
             },
+            outgoing: Policy {
+                public: ["api.example.com", "*.example.org:8080"]
+                    .map(|text| Pattern::parse(text).unwrap())
+                    .to_vec(),
+                private: vec![Pattern::parse("localhost:9000").unwrap()],
+            },
+            assets: Some("public".into()),
             serve: Serve {
                 listen: "[::1]:80".parse().unwrap(),
                 data: "/srv/chat".into(),
@@ -461,7 +519,7 @@ mod tests {
         assert_eq!(
             mistakes("name = \"a\"\ncolour = 1\n"),
             [
-                "2:1: unknown key `colour`; known here: name, build, vars, namespaces, limits, worker, serve"
+                "2:1: unknown key `colour`; known here: name, build, vars, namespaces, limits, worker, outgoing, assets, serve"
             ]
         );
     }
@@ -480,7 +538,7 @@ mod tests {
             mistakes(text),
             [
                 "1:8: `name`: the name \"My App\" holds 'M'; use lower-case letters, digits and `-`, a letter first, at most 63",
-                "2:1: unknown key `speed`; known here: name, build, vars, namespaces, limits, worker, serve",
+                "2:1: unknown key `speed`; known here: name, build, vars, namespaces, limits, worker, outgoing, assets, serve",
                 "3:10: `vars.A B`: a name here has letters, digits and `_`, no digit first",
                 "3:27: `vars.N`: expected a string, found integer",
                 "5:14: `limits.memory_mib`: expected a whole number, found string",

@@ -31,6 +31,7 @@ pub mod worker {
             "dormouse:object/websocket@0.1.0": crate::bindings::dormouse::object::websocket,
             "dormouse:object/log@0.1.0": crate::bindings::dormouse::object::log,
             "dormouse:object/namespace@0.1.0": crate::bindings::dormouse::object::namespace,
+            "dormouse:object/outgoing@0.1.0": crate::bindings::dormouse::object::outgoing,
             "wasi:clocks/types@0.3.0": crate::bindings::wasi::clocks::types,
             "wasi:clocks/monotonic-clock@0.3.0": crate::bindings::wasi::clocks::monotonic_clock,
         },

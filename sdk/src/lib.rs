@@ -133,6 +133,7 @@ pub mod kv;
 mod logging;
 pub mod namespace;
 mod object;
+mod outgoing;
 pub mod sql;
 mod time;
 pub mod websocket;
@@ -144,6 +145,7 @@ pub use dormouse_macros::{durable_object, object_api, worker};
 pub use log;
 pub use namespace::{CallError, CallErrorKind, MethodError, Namespace, Stub};
 pub use object::{DurableObject, Env, ObjectId, State};
+pub use outgoing::{Fetch, FetchError, FetchErrorKind, fetch};
 pub use time::sleep;
 pub use worker::WorkerContext;
 
@@ -158,7 +160,7 @@ pub mod prelude {
     pub use crate::websocket::{Message, Upgrade, WebSocket};
     pub use crate::worker::WorkerContext;
     pub use crate::{
-        Context, Error, Result, bail, durable_object, ensure, log, object_api, sleep, worker,
+        Context, Error, Result, bail, durable_object, ensure, fetch, log, object_api, sleep, worker,
     };
 }
 

@@ -143,11 +143,7 @@ impl Session {
         let component = build::component(&project).await?;
         let wasm = std::fs::read(&component)
             .with_context(|| format!("cannot read {}", component.display()))?;
-        let app = App {
-            worker: project.worker_component()?,
-            manifest: project.manifest.clone(),
-            component,
-        };
+        let app = project.app(component)?;
         let mut digest = Sha256::new_with_prefix(wasm);
         if let Some(worker) = &app.worker {
             let wasm = std::fs::read(worker);

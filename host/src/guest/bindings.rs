@@ -76,6 +76,7 @@ pub mod worker {
         with: {
             "dormouse:object/types": super::dormouse::object::types,
             "dormouse:object/websocket": super::dormouse::object::websocket,
+            "dormouse:object/outgoing": super::dormouse::object::outgoing,
             "dormouse:object/log": super::dormouse::object::log,
             "dormouse:object/namespace": super::dormouse::object::namespace,
             "wasi:clocks": wasmtime_wasi::p3::bindings::clocks,

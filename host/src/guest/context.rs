@@ -15,8 +15,8 @@ use wasmtime_wasi_http::{WasiHttpCtx, WasiHttpCtxView, WasiHttpView};
 use super::alarm::Run;
 use super::body::Flows;
 use super::environment::Environment;
-use super::http::Egress;
-use super::instance::{CallId, Effect};
+use super::http::Outside;
+use super::instance::{CallId, Effect, StorageFailed};
 use super::limits::{Limits, MemoryLimiter, Meter};
 use super::random::SeededRandom;
 use super::stdio::LogStream;
@@ -89,7 +89,7 @@ pub struct Context {
     pub(super) table: ResourceTable,
     wasi: WasiCtx,
     http: WasiHttpCtx,
-    egress: Egress,
+    pub(super) outside: Outside,
 }
 
 impl Context {
@@ -110,6 +110,7 @@ impl Context {
                 watch.exhausted()
             }));
         }
+        let outside = Outside::new(environment.egress.clone(), database.is_some());
         let stdout = LogStream::stdout(who.clone());
         let mut wasi = WasiCtxBuilder::new();
         wasi.envs(&environment.vars)
@@ -148,7 +149,7 @@ impl Context {
             table: ResourceTable::new(),
             wasi: wasi.build(),
             http: WasiHttpCtx::new(),
-            egress: Egress,
+            outside,
         }
     }
 
@@ -166,6 +167,14 @@ impl Context {
     /// The database, if this is an object.
     pub(super) const fn own_database(&mut self) -> Option<&mut Database> {
         self.database.as_mut()
+    }
+
+    /// Ends the transaction of the turn before the turn itself is over.
+    pub(super) fn commit(&mut self) -> wasmtime::Result<()> {
+        if let Some(database) = &mut self.database {
+            database.end_turn().map_err(StorageFailed::from)?;
+        }
+        Ok(())
     }
 
     /// What must be durable before anything may leave; nothing holds a worker back.
@@ -297,7 +306,7 @@ impl WasiView for Context {
 impl WasiHttpView for Context {
     fn http(&mut self) -> WasiHttpCtxView<'_> {
         WasiHttpCtxView {
-            hooks: &mut self.egress,
+            hooks: &mut self.outside,
             table: &mut self.table,
             ctx: &mut self.http,
         }

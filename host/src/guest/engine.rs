@@ -108,6 +108,7 @@ fn link(linker: &mut Linker<Context>) -> wasmtime::Result<()> {
     linker.allow_shadowing(true);
     imports::clocks::add_to_linker(linker)?;
     imports::output::add_to_linker(linker)?;
+    imports::requests::add_to_linker(linker)?;
     linker.allow_shadowing(false);
     imports::add_to_linker(linker)
 }

@@ -7,9 +7,11 @@
 //! the instance. A worker has no database, so no gate is passed by.
 
 use std::pin::Pin;
-use std::task::{Context as Poller, Poll, ready};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::task::{Context as Poller, Poll, Waker, ready};
 
 use bytes::Bytes;
+use dormouse_storage::Ticket;
 use futures_channel::oneshot as wasi_oneshot;
 use http_body::Frame;
 use http_body_util::{BodyExt as _, Empty, Full};
@@ -21,6 +23,7 @@ use wasmtime_wasi_http::{Error, RequestOptions, WasiBody, WasiHttpHooks, WasiHtt
 
 use super::context::Context;
 use super::instance::{Call, Returned, Running};
+use crate::egress::{self, Egress, Outgoing, Timeouts};
 use crate::event::{Body, Chunk, Chunks, Fault, Kind, Reply, Request, Reset, Response};
 
 const CHANNEL_CHUNKS: usize = 4;
@@ -172,8 +175,70 @@ impl http_body::Body for Incoming {
     }
 }
 
-/// What a guest may send to the outside: nothing yet.
-pub(super) struct Egress;
+/// The way to the outside for requests of `wasi:http`.
+///
+/// Those of 0.3 leave as effects of their turn. 0.2 blocks its whole store while it
+/// waits, so the turn could not end: `imports::requests` ends it when the request
+/// is made, and leaves its ticket here.
+pub(super) struct Outside {
+    egress: Arc<Egress>,
+    departures: Option<Departures>,
+    /// Of the request of 0.2 that is about to be made.
+    pub(super) ticket: Option<Ticket>,
+}
+
+impl Outside {
+    /// `gated`: what leaves waits for commits.
+    pub(super) fn new(egress: Arc<Egress>, gated: bool) -> Self {
+        Self {
+            egress,
+            departures: gated.then(Departures::default),
+            ticket: None,
+        }
+    }
+
+    /// What asked to leave since the last turn.
+    pub(super) fn take_departures(&self) -> Vec<oneshot::Sender<()>> {
+        self.departures
+            .as_ref()
+            .map_or_else(Vec::new, |departures| {
+                std::mem::take(&mut *departures.lock().waiting)
+            })
+    }
+
+    /// Wakes the loop that ends turns when something asks to leave.
+    pub(super) fn watch(&self, cx: &Poller<'_>) {
+        if let Some(departures) = &self.departures {
+            departures.lock().waker = Some(cx.waker().clone());
+        }
+    }
+}
+
+/// What waits for the end of the turn that runs, and for the commits before it.
+#[derive(Clone, Default)]
+struct Departures(Arc<Mutex<Waiting>>);
+
+#[derive(Default)]
+struct Waiting {
+    waiting: Vec<oneshot::Sender<()>>,
+    waker: Option<Waker>,
+}
+
+impl Departures {
+    fn lock(&self) -> MutexGuard<'_, Waiting> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn queue(&self) -> oneshot::Receiver<()> {
+        let (depart, departed) = oneshot::channel();
+        let mut waiting = self.lock();
+        waiting.waiting.push(depart);
+        if let Some(waker) = waiting.waker.take() {
+            waker.wake();
+        }
+        departed
+    }
+}
 
 type Sent = Result<
     (
@@ -183,13 +248,82 @@ type Sent = Result<
     Error,
 >;
 
-impl WasiHttpHooks for Egress {
+impl WasiHttpHooks for Outside {
     fn send_request(
         &mut self,
-        _request: http::Request<WasiBody>,
-        _options: Option<RequestOptions>,
+        request: http::Request<WasiBody>,
+        options: Option<RequestOptions>,
         _done: Box<dyn Future<Output = Result<(), Error>> + Send>,
     ) -> Box<dyn Future<Output = Sent> + Send> {
-        Box::new(std::future::ready(Err(Error::HttpRequestDenied)))
+        let egress = self.egress.clone();
+        let ticket = self.ticket.take();
+        let departures = self.departures.clone().filter(|_| ticket.is_none());
+        let departed = departures.as_ref().map(Departures::queue);
+        Box::new(async move {
+            if let Some(ticket) = ticket {
+                ticket.await.map_err(|dead| internal(&dead))?;
+            }
+            if let Some(departed) = departed {
+                departed.await.map_err(|gone| internal(&gone))?;
+            }
+            let request = request.map(|body| gated(body, departures));
+            let answer = egress.send(request, timeouts(options)).await;
+            let answer = answer.map_err(|error| explained(&error))?;
+            let answer = answer.map(|body| body.map_err(|error| explained(&error)).boxed_unsync());
+            let done: Box<dyn Future<Output = Result<(), Error>> + Send> =
+                Box::new(std::future::ready(Ok(())));
+            Ok((answer, done))
+        })
+    }
+}
+
+/// Each piece of the body leaves like the request itself.
+fn gated(body: WasiBody, departures: Option<Departures>) -> Outgoing {
+    let Some(departures) = departures else {
+        return body.map_err(Into::into).boxed_unsync();
+    };
+    let frames = futures_util::stream::unfold((body, departures), |(mut body, departures)| async {
+        let frame = body.frame().await?;
+        let departed = departures.queue().await;
+        let frame = match (frame, departed) {
+            (Ok(frame), Ok(())) => Ok(frame),
+            (Err(error), _) => Err(error.into()),
+            (_, Err(gone)) => Err(gone.into()),
+        };
+        Some((frame, (body, departures)))
+    });
+    http_body_util::StreamBody::new(frames).boxed_unsync()
+}
+
+fn timeouts(options: Option<RequestOptions>) -> Timeouts {
+    let default = Timeouts::default();
+    let Some(options) = options else {
+        return default;
+    };
+    let response = match (options.connect_timeout, options.first_byte_timeout) {
+        (None, None) => default.response,
+        (connect, first) => connect.unwrap_or_default() + first.unwrap_or(default.response),
+    };
+    Timeouts {
+        response,
+        between: options.between_bytes_timeout.unwrap_or(default.between),
+    }
+}
+
+fn internal(error: &dyn std::fmt::Display) -> Error {
+    Error::InternalError(Some(error.to_string()))
+}
+
+/// The nearest word that `wasi:http` has; the log has the sentence.
+fn explained(error: &egress::Error) -> Error {
+    tracing::debug!(target: "guest", "{error}");
+    match error {
+        egress::Error::Denied { .. } => Error::HttpRequestDenied,
+        egress::Error::Private { .. } => Error::DestinationIpProhibited,
+        egress::Error::Invalid { .. } => Error::HttpRequestUriInvalid,
+        egress::Error::Unreachable { .. } => Error::ConnectionRefused,
+        egress::Error::Late { .. } => Error::HttpResponseTimeout,
+        egress::Error::Stalled { .. } => Error::ConnectionReadTimeout,
+        egress::Error::Broken { .. } | egress::Error::Redirects { .. } => Error::HttpProtocolError,
     }
 }

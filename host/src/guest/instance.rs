@@ -15,7 +15,7 @@ use std::task::{Context as Poller, Poll};
 use dormouse_storage::{Alarm, AlarmSummary, Ticket};
 use futures_util::StreamExt;
 use futures_util::stream::FuturesUnordered;
-use tokio::sync::mpsc;
+use tokio::sync::{mpsc, oneshot};
 use wasmtime::component::{Accessor, TypedFunc};
 use wasmtime::{AsContextMut, Store, Trap, UpdateDeadline};
 
@@ -76,6 +76,8 @@ pub enum Effect {
     },
     /// A frame for a socket of the object.
     Frame { socket: SocketId, frame: Frame },
+    /// A request to the outside waits for this.
+    Depart(oneshot::Sender<()>),
     /// An event for another object.
     Call { to: Identity, event: Event },
 }
@@ -300,6 +302,7 @@ async fn drive(
     poll_fn(|cx| {
         loop {
             let mut finished = Vec::new();
+            accessor.with(|mut access| access.get().outside.watch(cx));
             while let Poll::Ready(Some((call, result))) = calls.poll_next_unpin(cx) {
                 let result = result?;
                 // In the turn of the handler's last writes.
@@ -367,7 +370,9 @@ fn end_turn(
             access.as_context_mut().set_epoch_deadline(1);
         }
         let context = access.get();
-        let effects = std::mem::take(&mut context.effects);
+        let mut effects = std::mem::take(&mut context.effects);
+        let departures = context.outside.take_departures();
+        effects.extend(departures.into_iter().map(Effect::Depart));
         if let Some(database) = context.own_database() {
             database.end_turn().map_err(StorageFailed::from)?;
             let alarms = database.take_alarm_change().map_err(StorageFailed::from)?;

@@ -39,6 +39,7 @@ const KNOWN: &[(&str, &[&str], &[&str])] = &[
             "alarm",
             "websocket",
             "namespace",
+            "outgoing",
         ],
     ),
     (

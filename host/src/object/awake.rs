@@ -140,6 +140,8 @@ impl<'a> Awake<'a> {
             match effect {
                 Effect::Chunk { permit, chunk } => drop(permit.send(chunk)),
                 Effect::Frame { socket, frame } => self.around.hub.transmit(socket, frame),
+                // Nobody may be left who waits.
+                Effect::Depart(depart) => drop(depart.send(())),
                 Effect::Call { to, event } => self.around.registry.call(to, event),
                 Effect::Reply { call, result } => {
                     let at = self.callers.iter().position(|(id, _)| *id == call);

@@ -116,10 +116,10 @@ impl Refused {
 
 impl Served {
     #[must_use]
-    pub fn new(code: Arc<Code>, environment: Environment, options: Options) -> Self {
+    pub fn new(code: Arc<Code>, environment: Arc<Environment>, options: Options) -> Self {
         Self {
             namespaces: namespaces(&code),
-            environment: Arc::new(environment),
+            environment,
             code,
             options,
         }
@@ -209,7 +209,8 @@ impl Registry {
         self.0.room().await
     }
 
-    pub(super) fn clock(&self) -> &Clock {
+    #[must_use]
+    pub fn clock(&self) -> &Clock {
         &self.0.clock
     }
 

@@ -14,9 +14,10 @@ use http::header::{CONNECTION, HeaderName};
 use http::request::Parts;
 use http::{HeaderMap, Method, Request, StatusCode};
 use percent_encoding::percent_decode_str;
-use tokio::sync::oneshot;
+use tokio::sync::{Semaphore, oneshot};
 
 use super::Limits;
+use super::assets::Assets;
 use super::body::{self, Overflow, Refused};
 use super::problem::Problem;
 use super::reply::{self, HOP_BY_HOP};
@@ -31,6 +32,9 @@ use crate::worker::{Pool, Workers};
 pub(super) struct Door {
     pub(super) registry: Registry,
     pub(super) workers: Workers,
+    pub(super) assets: Assets,
+    /// One for each request whose answer has not begun.
+    pub(super) places: Arc<Semaphore>,
     pub(super) limits: Limits,
     pub(super) scheme: &'static str,
 }
@@ -68,7 +72,11 @@ impl Door {
         mut parts: Parts,
         body: HttpBody,
     ) -> Result<Response, Problem> {
+        let _place = self.places.try_acquire().map_err(|_| self.crowded())?;
         self.check_headers(&parts.headers)?;
+        if let Some(file) = self.assets.find(&parts).await {
+            return Ok(file);
+        }
         let wish = upgrade::wish(&mut parts)?;
         let client = Client {
             request_id,
@@ -184,6 +192,20 @@ impl Door {
         answer
             .await
             .unwrap_or(Err(Fault::Reset(Reset::ShuttingDown)))
+    }
+
+    fn crowded(&self) -> Problem {
+        Problem::new(
+            StatusCode::SERVICE_UNAVAILABLE,
+            "urn:dormouse:problem:overloaded",
+            "The app is overloaded",
+            format!(
+                "{} requests wait for their answers already; try again later, or raise \
+                 `limits.concurrent_requests`",
+                self.limits.concurrent_requests
+            ),
+        )
+        .retryable()
     }
 
     fn check_headers(&self, headers: &HeaderMap) -> Result<(), Problem> {

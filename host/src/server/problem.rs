@@ -52,6 +52,11 @@ impl Problem {
         self
     }
 
+    pub(super) const fn retryable(mut self) -> Self {
+        self.retryable = true;
+        self
+    }
+
     pub(super) fn with_classes(mut self, classes: Vec<String>) -> Self {
         self.classes = Some(classes);
         self

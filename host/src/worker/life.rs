@@ -171,6 +171,8 @@ impl Life for WorkerLife<'_> {
             match effect {
                 Effect::Reply { call, result } => self.answer(call, result),
                 Effect::Chunk { permit, chunk } => drop(permit.send(chunk)),
+                // Nobody may be left who waits.
+                Effect::Depart(depart) => drop(depart.send(())),
                 Effect::Call { to, event } => self.registry.call(to, event),
                 // A worker takes no sockets.
                 Effect::Frame { .. } => {}

@@ -5,7 +5,9 @@ pub(super) mod clocks;
 mod kv;
 mod log;
 pub(super) mod namespace;
+mod outgoing;
 pub(super) mod output;
+pub(super) mod requests;
 pub(super) mod sql;
 mod storage;
 pub(super) mod websocket;
@@ -23,6 +25,7 @@ pub(super) fn add_to_linker(linker: &mut Linker<Context>) -> wasmtime::Result<()
     object::kv::add_to_linker::<_, HasSelf<Context>>(linker, |context| context)?;
     object::storage::add_to_linker::<_, HasSelf<Context>>(linker, |context| context)?;
     object::log::add_to_linker::<_, HasSelf<Context>>(linker, |context| context)?;
+    object::outgoing::add_to_linker::<_, HasSelf<Context>>(linker, |context| context)?;
     object::websocket::add_to_linker::<_, HasSelf<Context>>(linker, |context| context)
 }
 
