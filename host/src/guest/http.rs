@@ -202,7 +202,7 @@ impl Outside {
         self.departures
             .as_ref()
             .map_or_else(Vec::new, |departures| {
-                std::mem::take(&mut *departures.lock().waiting)
+                std::mem::take(&mut departures.lock().waiting)
             })
     }
 
