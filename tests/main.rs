@@ -39,3 +39,4 @@ mod sql;
 mod time_travel;
 mod traps;
 mod turns;
+mod worker;

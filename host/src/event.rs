@@ -225,6 +225,9 @@ pub enum Fault {
     /// The host has no room for one more live object.
     #[error("the host cannot wake another object now: {0}")]
     Exhausted(Arc<str>),
+    /// A worker's handler ran too long without an answer.
+    #[error("no answer began within {limit_ms} ms")]
+    Late { limit_ms: u64 },
     /// The host is going down.
     #[error("the host is shutting down; try again")]
     ShuttingDown,

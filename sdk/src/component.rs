@@ -247,7 +247,7 @@ async fn fetch(request: wit::Request) -> Result<wit::Response> {
 }
 
 /// The whole chain of causes: it is all the host's log will ever see.
-fn failure(error: Error) -> wit::Failure {
+pub(crate) fn failure(error: Error) -> wit::Failure {
     wit::Failure {
         message: format!("{error:#}"),
     }

@@ -77,6 +77,11 @@
 //!
 //! Wait with [`sleep`], never with `std::thread::sleep`, which stops the object.
 //!
+//! # Workers
+//!
+//! A function with [`worker`](macro@worker) on it stands in front of the objects: it
+//! gets every request, and asks an object or answers by itself. See there.
+//!
 //! # Alarms
 //!
 //! [`State::alarm`] wakes the object at a time of its choice, to the millisecond or
@@ -130,17 +135,21 @@ pub mod kv;
 mod logging;
 pub mod namespace;
 mod object;
+mod outgoing;
 pub mod sql;
 mod time;
 pub mod websocket;
+mod worker;
 
 pub use alarm::{Alarm, AlarmInfo};
 pub use anyhow::{Context, Error, Result, bail, ensure};
-pub use dormouse_macros::{durable_object, object_api};
+pub use dormouse_macros::{durable_object, object_api, worker};
 pub use log;
 pub use namespace::{CallError, CallErrorKind, MethodError, Namespace, Stub};
 pub use object::{DurableObject, Env, ObjectId, State};
+pub use outgoing::{Fetch, FetchError, FetchErrorKind, fetch};
 pub use time::sleep;
+pub use worker::WorkerContext;
 
 /// What a file that defines an object needs: `use dormouse_sdk::prelude::*;`.
 pub mod prelude {
@@ -152,15 +161,21 @@ pub mod prelude {
     pub use crate::object::{DurableObject, Env, ObjectId, State};
     pub use crate::sql::{Json, Migrations, Sql, params};
     pub use crate::websocket::{Message, Upgrade, WebSocket};
-    pub use crate::{Context, Error, Result, bail, durable_object, ensure, log, object_api, sleep};
+    pub use crate::worker::WorkerContext;
+    pub use crate::{
+        Context, Error, Result, bail, durable_object, ensure, fetch, log, object_api, sleep, worker,
+    };
 }
 
 /// For the code that the attributes write; not part of the interface.
 #[doc(hidden)]
 pub mod __private {
     pub use crate::api::{Answer, Api, Call, Methods, call, call_for_body, declared, failed};
+    pub use crate::bindings::dormouse::object::types;
     pub use crate::bindings::exports::dormouse::object::call_handler::CallError as Failure;
+    pub use crate::bindings::worker;
     pub use crate::component::Class;
     pub use crate::namespace::Callee;
+    pub use crate::worker::{check, serve};
     pub use inventory;
 }

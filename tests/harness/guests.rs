@@ -26,6 +26,10 @@ pub(crate) fn probe() -> PathBuf {
     built().join("probe.wasm")
 }
 
+pub(crate) fn front() -> PathBuf {
+    built().join("front.wasm")
+}
+
 pub(crate) fn reminder() -> PathBuf {
     built().join("reminder.wasm")
 }

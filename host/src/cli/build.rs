@@ -28,11 +28,7 @@ pub(super) async fn run(args: &args::Build) -> anyhow::Result<()> {
 pub async fn build_app(dir: &Path) -> anyhow::Result<App> {
     let project = Project::open(dir)?;
     let component = component(&project).await?;
-    let manifest = project.manifest;
-    Ok(App {
-        manifest,
-        component,
-    })
+    project.app(component)
 }
 
 /// Builds and says where the component is.
@@ -94,4 +90,7 @@ fn show(project: &Project, component: &std::path::Path, report: &Report) {
         names.join(", ")
     };
     terminal::answer("Classes", names);
+    if let Some(worker) = report.worker {
+        terminal::answer("Worker", worker.interface());
+    }
 }

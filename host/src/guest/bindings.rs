@@ -70,3 +70,21 @@ pub mod websocket {
         require_store_data_send: true,
     });
 }
+
+/// `worker`, on the types above.
+pub mod worker {
+    wasmtime::component::bindgen!({
+        path: "../wit",
+        world: "worker-handling",
+        exports: { default: async },
+        with: {
+            "dormouse:object/types": super::dormouse::object::types,
+            "dormouse:object/websocket": super::dormouse::object::websocket,
+            "dormouse:object/outgoing": super::dormouse::object::outgoing,
+            "dormouse:object/log": super::dormouse::object::log,
+            "dormouse:object/namespace": super::dormouse::object::namespace,
+            "wasi:clocks": wasmtime_wasi::p3::bindings::clocks,
+        },
+        require_store_data_send: true,
+    });
+}

@@ -5,16 +5,19 @@
 
 use std::sync::Arc;
 
-use dormouse_storage::Database;
+use dormouse_storage::{Database, Ticket};
+use tracing::field::{DisplayValue, display};
 use wasmtime::component::{GuestTaskId, ResourceTable};
 use wasmtime_wasi::p2::bindings::random::random::Host as _;
 use wasmtime_wasi::{WasiCtx, WasiCtxBuilder, WasiCtxView, WasiView};
+use wasmtime_wasi_http::{WasiHttpCtx, WasiHttpCtxView, WasiHttpView};
 
 use super::alarm::Run;
 use super::body::Flows;
 use super::gate::Gate;
 use super::environment::Environment;
-use super::instance::{CallId, Effect};
+use super::http::Outside;
+use super::instance::{CallId, Effect, StorageFailed};
 use super::limits::{Limits, MemoryLimiter, Meter};
 use super::random::SeededRandom;
 use super::stdio::LogStream;
@@ -24,15 +27,40 @@ use crate::event::RequestId;
 use crate::id::ObjectName;
 use crate::socket::{Hub, OpenSocket};
 
-/// Who the instance is, for log records.
+/// Which object an instance is.
 #[derive(Clone, Debug)]
 pub struct Identity {
     pub class: Arc<str>,
     pub object: ObjectName,
 }
 
+/// What an instance is.
+#[derive(Clone, Debug)]
+pub(super) enum Who {
+    Object(Identity),
+    /// One of several, all alike.
+    Worker,
+}
+
+impl Who {
+    /// For log records; a worker's have neither class nor object.
+    pub(super) fn class(&self) -> Option<&str> {
+        match self {
+            Self::Object(identity) => Some(&identity.class),
+            Self::Worker => None,
+        }
+    }
+
+    pub(super) fn object(&self) -> Option<DisplayValue<&ObjectName>> {
+        match self {
+            Self::Object(identity) => Some(display(&identity.object)),
+            Self::Worker => None,
+        }
+    }
+}
+
 pub struct Context {
-    pub(super) identity: Arc<Identity>,
+    pub(super) who: Arc<Who>,
     pub(super) instance: InstanceId,
     pub(super) environment: Arc<Environment>,
     pub(super) clock: Clock,
@@ -63,18 +91,20 @@ pub struct Context {
     pub(super) running: LogStream,
     pub(super) table: ResourceTable,
     wasi: WasiCtx,
+    http: WasiHttpCtx,
+    pub(super) outside: Outside,
 }
 
 impl Context {
     pub(super) fn new(
-        identity: Identity,
+        who: Who,
         mut database: Option<Database>,
         environment: &Arc<Environment>,
         limits: &Limits,
         clock: Clock,
         hub: Arc<Hub>,
     ) -> Self {
-        let identity = Arc::new(identity);
+        let who = Arc::new(who);
         let meter = Meter::new(limits.cpu);
         if let Some(database) = &mut database {
             let watch = meter.clone();
@@ -83,7 +113,8 @@ impl Context {
                 watch.exhausted()
             }));
         }
-        let stdout = LogStream::stdout(identity.clone());
+        let outside = Outside::new(environment.egress.clone(), database.is_some());
+        let stdout = LogStream::stdout(who.clone());
         let mut wasi = WasiCtxBuilder::new();
         wasi.envs(&environment.vars)
             .stdout(stdout.clone())
@@ -101,7 +132,7 @@ impl Context {
                 .insecure_random_seed(clock.chance().number().into());
         }
         Self {
-            identity,
+            who,
             instance: InstanceId::next(),
             environment: environment.clone(),
             clock,
@@ -121,15 +152,38 @@ impl Context {
             running: stdout,
             table: ResourceTable::new(),
             wasi: wasi.build(),
+            http: WasiHttpCtx::new(),
+            outside,
         }
     }
 
     /// # Errors
-    /// In the instance that only lists the classes: it is no object.
+    /// In a worker, and in the instance that only lists the classes.
     pub(super) fn database(&mut self) -> wasmtime::Result<&mut Database> {
         self.database.as_mut().ok_or_else(|| {
-            wasmtime::format_err!("`classes` must not use the database: no object exists yet")
+            wasmtime::format_err!(
+                "only an object has a database and alarms: a worker asks an object, and \
+                 `classes` runs before there is one"
+            )
         })
+    }
+
+    /// The database, if this is an object.
+    pub(super) const fn own_database(&mut self) -> Option<&mut Database> {
+        self.database.as_mut()
+    }
+
+    /// Ends the transaction of the turn before the turn itself is over.
+    pub(super) fn commit(&mut self) -> wasmtime::Result<()> {
+        if let Some(database) = &mut self.database {
+            database.end_turn().map_err(StorageFailed::from)?;
+        }
+        Ok(())
+    }
+
+    /// What must be durable before anything may leave; nothing holds a worker back.
+    pub(super) fn gate(&mut self) -> Option<Ticket> {
+        self.database.as_mut().map(|database| database.gate())
     }
 
     /// The guest task that serves an event, so that log records find it.
@@ -177,11 +231,12 @@ impl Context {
 
     /// What may leave at the end of a turn: while a transaction is open, only what was
     /// sent before it began and what it waits for itself.
-    pub(super) fn take_effects(&mut self) -> wasmtime::Result<Vec<Effect>> {
-        let in_transaction = self.database()?.in_transaction();
+    pub(super) fn take_effects(&mut self) -> Vec<Effect> {
+        let database = self.database.as_ref();
+        let in_transaction = database.is_some_and(|database| database.in_transaction());
         let all = std::mem::take(&mut self.effects);
         if !in_transaction {
-            return Ok(all);
+            return all;
         }
         let before = std::mem::take(&mut self.gate.effects_before);
         let mut free = Vec::new();
@@ -192,7 +247,7 @@ impl Context {
                 self.effects.push(effect);
             }
         }
-        Ok(free)
+        free
     }
 
     /// For a call that one of `tasks` makes: the request it belongs to, and the
@@ -204,8 +259,13 @@ impl Context {
             (None, Some((request, chain))) => (*request, chain, During::Construct),
             (None, None) => (RequestId::next(), Chain::NONE, During::Construct),
         };
-        let Identity { class, object } = &*self.identity;
-        let chain = chain.extended(class.clone(), object.clone(), self.instance, during);
+        let chain = match &*self.who {
+            Who::Object(Identity { class, object }) => {
+                chain.extended(class.clone(), object.clone(), self.instance, during)
+            }
+            // Nobody calls a worker, so no chain comes back to it.
+            Who::Worker => chain.clone(),
+        };
         (request, chain)
     }
 
@@ -273,8 +333,18 @@ impl WasiView for Context {
     }
 }
 
+impl WasiHttpView for Context {
+    fn http(&mut self) -> WasiHttpCtxView<'_> {
+        WasiHttpCtxView {
+            hooks: &mut self.outside,
+            table: &mut self.table,
+            ctx: &mut self.http,
+        }
+    }
+}
+
 impl std::fmt::Debug for Context {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        write!(f, "Context({:?})", self.identity)
+        write!(f, "Context({:?})", self.who)
     }
 }

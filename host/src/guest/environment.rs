@@ -4,6 +4,7 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
+use crate::egress::Egress;
 use crate::id::Namespace;
 
 #[derive(Clone, Debug, Default)]
@@ -13,4 +14,6 @@ pub struct Environment {
     pub namespaces: BTreeMap<String, Arc<Namespace>>,
     /// How many calls may wait for each other, one inside the other.
     pub call_depth: u32,
+    /// The way to the outside.
+    pub egress: Arc<Egress>,
 }

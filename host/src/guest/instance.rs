@@ -15,8 +15,8 @@ use std::task::{Context as Poller, Poll};
 use dormouse_storage::{Alarm, AlarmSummary, Ticket};
 use futures_util::StreamExt;
 use futures_util::stream::FuturesUnordered;
-use tokio::sync::mpsc;
-use wasmtime::component::Accessor;
+use tokio::sync::{mpsc, oneshot};
+use wasmtime::component::{Accessor, TypedFunc};
 use wasmtime::{AsContextMut, Store, Trap, UpdateDeadline};
 
 use super::alarm;
@@ -26,17 +26,19 @@ use super::bindings::dormouse::object::namespace;
 use super::bindings::dormouse::object::types;
 use super::bindings::exports::dormouse::object::object::Guest;
 use super::bindings::websocket::exports::dormouse::object::websocket_handler::Guest as SocketGuest;
+use super::bindings::worker::exports::dormouse::object::worker::Guest as WorkerGuest;
 use super::body;
-use super::context::{Context, Identity};
+use super::context::{Context, Identity, Who};
 use super::gate::{SectionFailed, SectionId};
+use super::http::{self, Direct};
 use super::imports::websocket::Upgrade;
 use super::limits::{Limits, Meter};
 use super::method;
+use super::socket;
 use crate::chain::{Chain, During, InstanceId};
 use crate::clock::Clock;
 use crate::socket::{Message, Outgoing, SocketId};
 
-use super::socket;
 use crate::event::{
     Called, Chunk, Event, Fault, Kind, MethodAnswer, Reply, Request, RequestId, Reset, Response,
     What,
@@ -54,6 +56,9 @@ pub struct Call {
     pub id: CallId,
     pub request_id: RequestId,
     pub kind: Kind,
+    /// For a worker of `wasi:http`, which answers by itself; else the answer is an
+    /// [`Effect::Reply`].
+    pub direct: Option<Direct>,
 }
 
 /// What leaves an object: kept back until the commits before it are durable.
@@ -76,6 +81,8 @@ pub enum Effect {
         sockets: Vec<SocketId>,
         message: Message,
     },
+    /// A request to the outside waits for this.
+    Depart(oneshot::Sender<()>),
     /// An event for another object.
     Call { to: Identity, event: Event },
 }
@@ -89,13 +96,20 @@ impl Effect {
             | Self::Chunk { .. }
             | Self::Frame { .. }
             | Self::Broadcast { .. } => false,
-            Self::Call { .. } => true,
+            Self::Call { .. } | Self::Depart(_) => true,
         }
     }
 }
 
-/// The exports of one instance; optional ones may be missing.
-pub(super) struct Handlers {
+/// The exports of one instance that are used.
+pub(super) enum Handlers {
+    Object(ObjectHandlers),
+    Worker(WorkerGuest),
+    Http(wasmtime_wasi_http::handler::Proxy),
+}
+
+/// Optional ones may be missing.
+pub(super) struct ObjectHandlers {
     pub(super) object: Guest,
     pub(super) alarm: Option<AlarmGuest>,
     pub(super) call: Option<CallGuest>,
@@ -123,8 +137,9 @@ pub enum Next {
 
 /// The object that owns an instance, as the instance sees it.
 pub trait Life: Send {
-    /// A turn is over and committed; `effects` may leave once `gate` opens.
-    fn release(&mut self, effects: Vec<Effect>, gate: Ticket);
+    /// A turn is over and committed; `effects` may leave once `gate` opens. A worker
+    /// has no gate.
+    fn release(&mut self, effects: Vec<Effect>, gate: Option<Ticket>);
 
     /// The object's alarms have changed with the turn that is committed now.
     fn alarms_changed(&mut self, summary: AlarmSummary);
@@ -224,7 +239,7 @@ impl Instance {
             }),
         };
         if !matches!(exit, Exit::Stopped)
-            && let Ok(database) = self.store.data_mut().database()
+            && let Some(database) = self.store.data_mut().own_database()
         {
             database.abandon_turn();
         }
@@ -260,8 +275,8 @@ impl Instance {
                 limit_bytes: self.limits.memory_bytes as u64,
             };
         }
-        let identity = &self.store.data().identity;
-        let (class, object) = (&*identity.class, tracing::field::display(&identity.object));
+        let who = &self.store.data().who;
+        let (class, object) = (who.class(), who.object());
         tracing::error!(target: "guest", class, object, "trap: {error:?}");
         Reset::Trap(error.root_cause().to_string().into())
     }
@@ -309,7 +324,9 @@ async fn drive(
     constructed: &AtomicBool,
     life: &mut impl Life,
 ) -> wasmtime::Result<Exit> {
-    if let Err(failure) = construct(accessor, &guest.object, meter, life).await? {
+    if let Handlers::Object(handlers) = guest
+        && let Err(failure) = construct(accessor, &handlers.object, meter, life).await?
+    {
         return Ok(Exit::ConstructFailed(failure.message));
     }
     constructed.store(true, Ordering::Relaxed);
@@ -317,6 +334,7 @@ async fn drive(
     poll_fn(|cx| {
         loop {
             let mut finished = Vec::new();
+            accessor.with(|mut access| access.get().outside.watch(cx));
             while let Poll::Ready(Some((call, result))) = calls.poll_next_unpin(cx) {
                 let result = result?;
                 // In the turn of the handler's last writes.
@@ -353,14 +371,16 @@ async fn construct(
     meter: &Meter,
     life: &mut impl Life,
 ) -> wasmtime::Result<Result<(), types::Failure>> {
-    let (class, id) = accessor.with(|mut access| {
-        let identity = &access.get().identity;
-        let id = types::ObjectId {
-            hex: identity.object.id.to_string(),
-            name: identity.object.name.as_deref().map(str::to_owned),
-        };
-        (identity.class.to_string(), id)
-    });
+    let (class, id) = accessor.with(|mut access| match &*access.get().who {
+        Who::Object(identity) => {
+            let id = types::ObjectId {
+                hex: identity.object.id.to_string(),
+                name: identity.object.name.as_deref().map(str::to_owned),
+            };
+            Ok((identity.class.to_string(), id))
+        }
+        Who::Worker => Err(wasmtime::format_err!("a worker is not constructed")),
+    })?;
     accessor.with(|mut access| access.get().woken_by = life.woken_by());
     meter.renew();
     let mut constructing = pin!(guest.call_construct(accessor, class, id));
@@ -383,22 +403,25 @@ fn end_turn(
             access.as_context_mut().set_epoch_deadline(1);
         }
         let context = access.get();
-        let effects = context.take_effects()?;
-        let identity = Arc::clone(&context.identity);
-        let database = context.database()?;
-        database.end_turn().map_err(StorageFailed::from)?;
-        if let Some(notice) = database.take_notice() {
-            let (class, object) = (&*identity.class, tracing::field::display(&identity.object));
-            tracing::warn!(target: "dormouse", class, object, "{notice}");
-        }
-        // What a transaction has set may be undone yet.
-        if !database.in_transaction()
-            && let Some(summary) = database.take_alarm_change().map_err(StorageFailed::from)?
-        {
-            life.alarms_changed(summary);
+        let mut effects = context.take_effects();
+        let departures = context.outside.take_departures();
+        effects.extend(departures.into_iter().map(Effect::Depart));
+        let who = Arc::clone(&context.who);
+        if let Some(database) = context.own_database() {
+            database.end_turn().map_err(StorageFailed::from)?;
+            if let Some(notice) = database.take_notice() {
+                let (class, object) = (who.class(), who.object());
+                tracing::warn!(target: "dormouse", class, object, "{notice}");
+            }
+            // What a transaction has set may be undone yet.
+            if !database.in_transaction()
+                && let Some(summary) = database.take_alarm_change().map_err(StorageFailed::from)?
+            {
+                life.alarms_changed(summary);
+            }
         }
         if !effects.is_empty() {
-            life.release(effects, database.gate());
+            life.release(effects, context.gate());
         }
         Ok(())
     })
@@ -406,18 +429,35 @@ fn end_turn(
 
 fn start<'a>(
     accessor: &'a Accessor<Context>,
-    guest: &Handlers,
+    guest: &'a Handlers,
     call: Call,
 ) -> wasmtime::Result<Running<'a>> {
+    let guest = match guest {
+        Handlers::Object(guest) => guest,
+        Handlers::Worker(worker) => return start_worker(accessor, worker, call),
+        Handlers::Http(proxy) => return http::start(accessor, proxy, call),
+    };
     match call.kind {
         Kind::Fetch(request) => {
             let called = (call.request_id, Chain::default());
-            start_fetch(accessor, &guest.object, call.id, called, request)
+            start_fetch(
+                accessor,
+                guest.object.func_fetch(),
+                call.id,
+                called,
+                request,
+            )
         }
         Kind::Called(Called { chain, what }) => match what {
             What::Fetch(request) => {
                 let called = (call.request_id, chain);
-                start_fetch(accessor, &guest.object, call.id, called, request)
+                start_fetch(
+                    accessor,
+                    guest.object.func_fetch(),
+                    call.id,
+                    called,
+                    request,
+                )
             }
             What::Method(method) => {
                 let handler = guest.call.as_ref();
@@ -440,14 +480,29 @@ fn start<'a>(
     }
 }
 
-fn start_fetch<'a>(
+fn start_worker<'a>(
     accessor: &'a Accessor<Context>,
-    guest: &Guest,
+    worker: &WorkerGuest,
+    call: Call,
+) -> wasmtime::Result<Running<'a>> {
+    match call.kind {
+        Kind::Fetch(request) => {
+            let called = (call.request_id, Chain::default());
+            start_fetch(accessor, worker.func_fetch(), call.id, called, request)
+        }
+        other => Err(wasmtime::format_err!("a worker does not handle {other:?}")),
+    }
+}
+
+type Fetch = TypedFunc<(types::Request,), (Result<types::Response, types::Failure>,)>;
+
+fn start_fetch(
+    accessor: &Accessor<Context>,
+    fetch: Fetch,
     call: CallId,
     (request_id, chain): (RequestId, Chain),
     request: Request,
-) -> wasmtime::Result<Running<'a>> {
-    let fetch = guest.func_fetch();
+) -> wasmtime::Result<Running<'_>> {
     let started = accessor.with(|mut access| -> wasmtime::Result<_> {
         let request = types::Request {
             method: request.method,
@@ -505,7 +560,7 @@ fn answer(
             }),
             Err(failure) => Err(Fault::Guest(failure.message.into())),
         };
-        Ok((result, access.get().database()?.gate()))
+        Ok((result, access.get().gate()))
     })?;
     life.release(vec![Effect::Reply { call, result }], gate);
     Ok(())

@@ -20,7 +20,7 @@ pub(super) fn start<'a>(
 ) -> wasmtime::Result<Running<'a>> {
     let Some(handler) = handler else {
         let none = accessor.with(|mut access| {
-            let class = &access.get().identity.class;
+            let class = access.get().who.class().unwrap_or("worker");
             Fault::BadCall(format!("class `{class}` has no methods to call").into())
         });
         let none = Ok(Ok(Returned::Fault(none)));

@@ -4,13 +4,19 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
+use crate::clock::Clock;
+use crate::egress::Egress;
 use crate::guest::{Code, Environment};
 use crate::manifest::Manifest;
 use crate::object::namespaces;
 
 /// What the code finds by name. A class is bound under its own name, unless the
 /// manifest gives that name to another.
-pub(super) fn environment(code: &Code, manifest: &Manifest) -> anyhow::Result<Environment> {
+pub(super) fn environment(
+    code: &Code,
+    manifest: &Manifest,
+    clock: &Clock,
+) -> anyhow::Result<Environment> {
     let classes: BTreeMap<_, _> = namespaces(code)
         .into_iter()
         .map(|(class, namespace)| (class.to_string(), Arc::new(namespace)))
@@ -38,5 +44,6 @@ pub(super) fn environment(code: &Code, manifest: &Manifest) -> anyhow::Result<En
             .collect(),
         namespaces: bound,
         call_depth: manifest.limits.call_depth as u32,
+        egress: Arc::new(Egress::new(manifest.outgoing.clone(), clock.clone())),
     })
 }

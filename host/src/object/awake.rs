@@ -147,6 +147,8 @@ impl<'a> Awake<'a> {
                 Effect::Broadcast { sockets, message } => {
                     self.around.hub.transmit_to_all(&sockets, &message);
                 }
+                // Nobody may be left who waits.
+                Effect::Depart(depart) => drop(depart.send(())),
                 Effect::Call { to, event } => self.around.registry.call(to, event),
                 Effect::Reply { call, result } => {
                     let at = self.callers.iter().position(|(id, _)| *id == call);
@@ -202,6 +204,7 @@ impl<'a> Awake<'a> {
             id,
             request_id,
             kind,
+            direct: None,
         })
     }
 
@@ -274,7 +277,8 @@ impl<'a> Awake<'a> {
 }
 
 impl Life for Awake<'_> {
-    fn release(&mut self, effects: Vec<Effect>, gate: Ticket) {
+    fn release(&mut self, effects: Vec<Effect>, gate: Option<Ticket>) {
+        let gate = gate.expect("an object has a database");
         for effect in &effects {
             if let Effect::Reply { call, .. } = effect {
                 self.answered(*call);

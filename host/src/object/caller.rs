@@ -46,7 +46,10 @@ fn report(who: &Identity, request: RequestId, fault: &Fault) {
         Fault::Guest(_) | Fault::Reset(_) | Fault::Reentrant { .. } => {
             tracing::error!(class, object, %request, "{fault}")
         }
-        Fault::Overloaded { .. } | Fault::Exhausted(_) | Fault::ShuttingDown => {
+        Fault::Overloaded { .. }
+        | Fault::Exhausted(_)
+        | Fault::Late { .. }
+        | Fault::ShuttingDown => {
             tracing::warn!(class, object, %request, "{fault}");
         }
     }

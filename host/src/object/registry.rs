@@ -116,10 +116,10 @@ impl Refused {
 
 impl Served {
     #[must_use]
-    pub fn new(code: Arc<Code>, environment: Environment, options: Options) -> Self {
+    pub fn new(code: Arc<Code>, environment: Arc<Environment>, options: Options) -> Self {
         Self {
             namespaces: namespaces(&code),
-            environment: Arc::new(environment),
+            environment,
             code,
             options,
         }
@@ -204,7 +204,13 @@ impl Registry {
         found.expect("it was waited for")
     }
 
-    pub(super) fn clock(&self) -> &Clock {
+    /// Room for an instance that is no object; makes idle objects sleep if need be.
+    pub async fn room(&self) -> Result<OwnedSemaphorePermit, Fault> {
+        self.0.room().await
+    }
+
+    #[must_use]
+    pub fn clock(&self) -> &Clock {
         &self.0.clock
     }
 

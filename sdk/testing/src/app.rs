@@ -57,6 +57,7 @@ impl Source {
                 Self::Component(file) => App {
                     manifest: Manifest::named("test"),
                     component: file.clone(),
+                    worker: None,
                 },
             };
             let cache = scratch().join("compiled");

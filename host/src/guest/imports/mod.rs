@@ -7,7 +7,9 @@ pub(super) mod gate;
 mod kv;
 mod log;
 pub(super) mod namespace;
+mod outgoing;
 pub(super) mod output;
+pub(super) mod requests;
 mod schema;
 pub(super) mod sql;
 mod storage;
@@ -31,6 +33,7 @@ pub(super) fn add_to_linker(linker: &mut Linker<Context>) -> wasmtime::Result<()
     object::transaction::add_to_linker::<_, HasSelf<Context>>(linker, |context| context)?;
     object::bookmark::add_to_linker::<_, HasSelf<Context>>(linker, |context| context)?;
     object::log::add_to_linker::<_, HasSelf<Context>>(linker, |context| context)?;
+    object::outgoing::add_to_linker::<_, HasSelf<Context>>(linker, |context| context)?;
     object::websocket::add_to_linker::<_, HasSelf<Context>>(linker, |context| context)
 }
 

@@ -361,7 +361,7 @@ impl From<Fault> for Error {
             ),
             Fault::Reset(_) => (ErrorKind::Reset, fault.to_string(), None),
             Fault::Overloaded { .. } => (ErrorKind::Overloaded, fault.to_string(), None),
-            Fault::Exhausted(_) | Fault::ShuttingDown => {
+            Fault::Exhausted(_) | Fault::Late { .. } | Fault::ShuttingDown => {
                 (ErrorKind::Unavailable, fault.to_string(), None)
             }
             Fault::Reentrant { .. } => (ErrorKind::Reentrant, fault.to_string(), None),

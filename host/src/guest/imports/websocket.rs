@@ -10,7 +10,7 @@ use wasmtime::component::Resource;
 use crate::guest::bindings::dormouse::object::websocket::{
     Error, Host, HostSocket, HostUpgrade, Message, State,
 };
-use crate::guest::context::Context;
+use crate::guest::context::{Context, Identity, Who};
 use crate::guest::instance::{CallId, Effect};
 use crate::socket::{self, Outgoing, Owner, SocketId, SocketState};
 
@@ -94,10 +94,13 @@ impl HostUpgrade for Context {
         if !self.is_running(call) {
             return Ok(Err(Error::Spent));
         }
-        let owner = Owner {
-            class: self.identity.class.clone(),
-            object: self.identity.object.clone(),
+        let Who::Object(Identity { class, object }) = (*self.who).clone() else {
+            return Ok(Err(Error::Invalid(
+                "a worker keeps no sockets; hand the request on to an object, which accepts it"
+                    .to_owned(),
+            )));
         };
+        let owner = Owner { class, object };
         let socket = match self.hub.accept(owner, tags, attachment) {
             Ok(socket) => socket,
             Err(error) => return Ok(Err(error.into())),
