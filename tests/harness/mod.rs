@@ -1,8 +1,8 @@
 //! What every promise needs: guests, hosts, a client, the log.
 
 mod client;
-pub(crate) mod guests;
 mod disk;
+pub(crate) mod guests;
 mod lines;
 mod logs;
 mod process;

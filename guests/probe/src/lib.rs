@@ -14,8 +14,8 @@
 
 mod alarms;
 mod bodies;
-mod gates;
 mod calls;
+mod gates;
 mod kv;
 mod others;
 mod sockets;

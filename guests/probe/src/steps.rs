@@ -17,8 +17,8 @@ use serde::Deserialize;
 use serde_json::{Value as Json, json};
 
 use crate::alarms::{self, AlarmStep};
-use crate::gates::{self, GateStep};
 use crate::calls::CallStep;
+use crate::gates::{self, GateStep};
 use crate::kv::{self, KvStep};
 use crate::values;
 

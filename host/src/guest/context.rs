@@ -14,8 +14,8 @@ use wasmtime_wasi_http::{WasiHttpCtx, WasiHttpCtxView, WasiHttpView};
 
 use super::alarm::Run;
 use super::body::Flows;
-use super::gate::Gate;
 use super::environment::Environment;
+use super::gate::Gate;
 use super::http::Outside;
 use super::instance::{CallId, Effect, StorageFailed};
 use super::limits::{Limits, MemoryLimiter, Meter};
