@@ -10,6 +10,7 @@
 mod harness;
 
 mod alarms;
+mod assets;
 mod bodies;
 mod calls;
 mod chat;
@@ -21,14 +22,17 @@ mod gigabyte;
 mod idle;
 mod interleaving;
 mod limits;
+mod lobby;
 mod log_records;
 mod one_instance;
+mod outgoing;
 mod pairs;
 mod parallel;
 mod refusals;
 mod routing;
 mod shutdown;
 mod sockets;
+mod standard;
 mod traps;
 mod turns;
 mod worker;

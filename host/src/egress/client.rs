@@ -225,6 +225,7 @@ impl tower_service::Service<Name> for Resolver {
 }
 
 /// The body of a response; fails when nothing comes for too long.
+#[derive(Debug)]
 pub struct Answer {
     body: Incoming,
     target: String,
