@@ -90,7 +90,7 @@ async fn ask(request: Request) -> Result<Response> {
     let url = request.query_value("url").context("no url")?.into_owned();
     let ms = request
         .query_value("ms")
-        .map_or(Ok(10_000), |ms| ms.parse())?;
+        .map_or(Ok(10_000), |ms| ms.parse::<u64>())?;
     let asked = Request::new(request.method().clone(), url).with_body(request.into_body());
     match fetch(asked).timeout(Duration::from_millis(ms)).await {
         Ok(response) => Ok(response),

@@ -55,7 +55,8 @@ impl DurableObject for Room {
     async fn fetch(&self, mut request: Request) -> Result<Response> {
         let user = request.header("x-user").context("nobody in particular")?;
         let user = user.to_owned();
-        match (request.path(), request.upgrade()) {
+        let upgrade = request.upgrade();
+        match (request.path(), upgrade) {
             ("/ws", Some(upgrade)) => {
                 upgrade.with_attachment(&user)?.accept()?;
                 Ok(Response::websocket().with_header("x-room", self.name()))
