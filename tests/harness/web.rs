@@ -88,7 +88,10 @@ impl Drop for Script {
 
 /// Whether Node and Chromium are there. With `CI` set they must be; elsewhere a test
 /// that needs them says that it did not run.
-#[allow(clippy::print_stderr, reason = "the output of a test is where its user looks")]
+#[allow(
+    clippy::print_stderr,
+    reason = "the output of a test is where its user looks"
+)]
 pub(crate) fn has_browser() -> bool {
     let answers = |command: &str| {
         let asked = Command::new(command).arg("--version").output();
