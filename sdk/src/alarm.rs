@@ -197,6 +197,15 @@ impl<Z: chrono::TimeZone> From<chrono::DateTime<Z>> for AlarmTime {
     }
 }
 
+#[cfg(feature = "jiff")]
+impl From<jiff::Timestamp> for AlarmTime {
+    fn from(time: jiff::Timestamp) -> Self {
+        let more = i64::from(time.subsec_nanosecond() % 1_000_000 > 0);
+        let unix_ms = time.as_millisecond() + more;
+        Self { unix_ms }
+    }
+}
+
 /// What [`DurableObject::alarm`](crate::DurableObject::alarm) is told.
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]

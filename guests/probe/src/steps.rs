@@ -17,6 +17,8 @@ use serde::Deserialize;
 use serde_json::{Value as Json, json};
 
 use crate::alarms::{self, AlarmStep};
+use crate::calls::CallStep;
+use crate::gates::{self, GateStep};
 use crate::kv::{self, KvStep};
 use crate::values;
 
@@ -110,6 +112,10 @@ pub enum Step {
     },
     /// See [`AlarmStep`].
     Alarm(AlarmStep),
+    /// See [`GateStep`].
+    Gate(GateStep),
+    /// See [`CallStep`].
+    Call(CallStep),
     /// See [`KvStep`].
     Kv(KvStep),
     /// Result: `{"deleted_all": true}`.
@@ -185,6 +191,7 @@ pub struct Lab {
     state: State,
     env: Env,
     memory: Cell<u64>,
+    notes: RefCell<Vec<u32>>,
     hoard: RefCell<Vec<Vec<u8>>>,
     holding: RefCell<BTreeMap<String, Vec<oneshot::Sender<()>>>>,
 }
@@ -195,6 +202,7 @@ impl Lab {
             state,
             env,
             memory: Cell::new(0),
+            notes: RefCell::default(),
             hoard: RefCell::default(),
             holding: RefCell::default(),
         }
@@ -202,6 +210,18 @@ impl Lab {
 
     pub fn state(&self) -> &State {
         &self.state
+    }
+
+    pub fn env(&self) -> &Env {
+        &self.env
+    }
+
+    pub fn note(&self, number: u32) {
+        self.notes.borrow_mut().push(number);
+    }
+
+    pub fn notes(&self) -> Vec<u32> {
+        self.notes.borrow().clone()
     }
 
     pub async fn run(self: &Rc<Self>, steps: Vec<Step>) -> Result<Vec<Json>> {
@@ -233,6 +253,8 @@ impl Lab {
                 bookmark: Moment::Current(_),
             } => Ok(bookmark(self.state.bookmarks().current().await)),
             Step::EndSession { end_session } => self.state.end_session(&end_session).await,
+            Step::Gate(step) => gates::step(self, step).await,
+            Step::Call(step) => step.run(self).await,
             step => self.step_at_once(step),
         }
     }
@@ -333,7 +355,9 @@ impl Lab {
             | Step::Hold { .. }
             | Step::Background { .. }
             | Step::Bookmark { .. }
-            | Step::EndSession { .. } => {
+            | Step::EndSession { .. }
+            | Step::Gate(_)
+            | Step::Call(_) => {
                 bail!("this step cannot stand in a savepoint: it waits")
             }
         })

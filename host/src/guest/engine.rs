@@ -108,11 +108,14 @@ fn config(live_objects: usize, memory_bytes: usize) -> Config {
 fn link(linker: &mut Linker<Context>) -> wasmtime::Result<()> {
     wasmtime_wasi::p2::add_to_linker_async(linker)?;
     wasmtime_wasi::p3::add_to_linker(linker)?;
+    wasmtime_wasi_http::p2::add_only_http_to_linker_async(linker)?;
+    wasmtime_wasi_http::p3::add_to_linker(linker)?;
     // Our own clock takes the place of WASI's, so that tests can hold it; our own
     // output knows whose it is.
     linker.allow_shadowing(true);
     imports::clocks::add_to_linker(linker)?;
     imports::output::add_to_linker(linker)?;
+    imports::requests::add_to_linker(linker)?;
     linker.allow_shadowing(false);
     imports::add_to_linker(linker)
 }

@@ -38,6 +38,7 @@ mod storage;
 mod text;
 mod threads;
 mod ticket;
+mod transaction;
 mod travel;
 mod turn;
 mod value;
@@ -50,6 +51,8 @@ pub use alarm::{
 pub use bookmark::Bookmark;
 pub use cursor::CursorId;
 pub use database::Database;
+#[cfg(feature = "simulation")]
+pub use disk::simulated;
 pub use disk::{Clock, Disk, DiskFile, Entry, Env};
 pub use error::{Error, Kind};
 pub use fault::{Fault, Faults};

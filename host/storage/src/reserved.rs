@@ -3,12 +3,52 @@
 //! They share the guest's transaction and its fate. Names begin with `_dormouse_`, which
 //! the guard keeps guests from.
 
+use crate::database::Database;
 use crate::error::Error;
 use crate::sqlite::Connection;
-use crate::value::Value;
+use crate::value::{Row, Value};
 
 const META: &str =
     "CREATE TABLE IF NOT EXISTS _dormouse_meta (key TEXT PRIMARY KEY, value) WITHOUT ROWID";
+
+impl Database {
+    /// The version of the guest's tables as the guest counts it; 0 unless it was set.
+    pub fn schema_version(&mut self) -> Result<u32, Error> {
+        let sql = "SELECT value FROM _dormouse_meta WHERE key = 'schema_version'";
+        let mut version = 0;
+        self.visit_if_there(sql, &[], &mut |row| {
+            if let Some(Value::Integer(found)) = row.first() {
+                version = u32::try_from(*found).unwrap_or_default();
+            }
+            false
+        })?;
+        Ok(version)
+    }
+
+    /// Part of the open turn, like the tables it speaks of.
+    pub fn set_schema_version(&mut self, version: u32) -> Result<(), Error> {
+        self.run_reserved(META, &[], true)?;
+        let sql = "INSERT OR REPLACE INTO _dormouse_meta VALUES ('schema_version', ?)";
+        self.run_reserved(sql, &[i64::from(version).into()], true)?;
+        Ok(())
+    }
+
+    /// Reads rows of a reserved table until `visit` has seen enough; none if there is no
+    /// such table.
+    pub(crate) fn visit_if_there(
+        &mut self,
+        sql: &str,
+        params: &[Value],
+        visit: &mut dyn FnMut(Row) -> bool,
+    ) -> Result<(), Error> {
+        match self.visit_reserved(sql, params, false, visit) {
+            Err(Error::Sql { message, .. }) if message.starts_with("no such table: _dormouse_") => {
+                Ok(())
+            }
+            result => result,
+        }
+    }
+}
 
 /// Keys of the table.
 const NAME: &str = "name";

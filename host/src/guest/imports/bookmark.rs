@@ -38,7 +38,7 @@ impl HostWithStore<Context> for HasSelf<Context> {
     ) -> wasmtime::Result<Result<String, Error>> {
         accessor.with(|mut access| {
             let database = access.get().database()?;
-            if database.in_savepoint() {
+            if database.has_savepoints() {
                 let message = "a bookmark names a commit, and a transaction is open; end it first";
                 let denied = StorageError::Denied {
                     message: message.to_owned(),
