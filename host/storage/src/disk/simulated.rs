@@ -245,7 +245,7 @@ impl SimDisk {
     pub fn find_bytes(&self, wanted: &[u8]) -> Option<String> {
         let holds = |path: &str| {
             let state = self.state();
-            let number = state.find(path).unwrap();
+            let number = state.find(path).expect("a file of `files`");
             match &state.nodes[&number] {
                 Node::File(inode) => inode
                     .live
