@@ -210,6 +210,26 @@ async fn a_constructor_that_calls_itself_is_told_the_chain() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_cycle_closed_inside_a_critical_section_is_told_the_chain() {
+    let world = World::probe().await;
+    let back = json!([{"call": "alone-a", "steps": [{"memory": "incr"}]}]);
+    let ran = world
+        .run(
+            "alone-a",
+            json!([{"alone": [{"call": "alone-b", "steps": back}]}]),
+        )
+        .await;
+    let refusal = &ran.results[0]["alone"][0]["call"]["results"][0];
+    let message = refused(refusal, "Reentrant", false);
+    let chain = "Probe/alone-a -> Probe/alone-b -> Probe/alone-a";
+    assert!(message.contains(chain), "{message}");
+    assert!(message.contains("its critical section"), "{message}");
+    // Whoever does not wait for itself waits for the end of the section.
+    let ran = world.run("alone-a", json!([{"memory": "incr"}])).await;
+    assert_eq!(ran.results[0], json!({"memory": 1}));
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn giving_up_an_answer_does_not_undo_the_call() {
     let world = World::probe().await;
     let steps = json!([{"abandon": "given-up", "steps": [{"hold": "x"}, {"memory": "incr"}]}]);
