@@ -345,6 +345,10 @@ async fn drive(
             for (call, result) in finished {
                 answer(accessor, call, result, life)?;
             }
+            if let Some(holder) = accessor.with(|mut access| access.get().gate.holder()) {
+                let shut = [During::Event(holder)];
+                life.refuse_reentrant(cx, "its critical section", &shut);
+            }
             let load = Load {
                 shut: accessor.with(|mut access| access.get().gate.section()),
                 calls: calls.len(),
