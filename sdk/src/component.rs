@@ -190,7 +190,7 @@ impl call_handler::Guest for Component {
         let object = object().as_any();
         let call = Call::new(method, arguments, Body::from_wit(body));
         match Api::of_class((*object).type_id()) {
-            Some(api) => api.call(object, call).await,
+            Some(api) => gate::event(api.call(object, call)).await,
             None => Err(call.unknown(&[])),
         }
     }
