@@ -153,7 +153,7 @@ pub enum Memory {
 #[serde(untagged)]
 pub enum Moment {
     At(u64),
-    Current(String),
+    Current(#[allow(dead_code, reason = "the word says it all")] String),
 }
 
 #[derive(Clone, Copy, Deserialize)]
