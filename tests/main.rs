@@ -9,6 +9,7 @@
 
 mod harness;
 
+mod admin;
 mod alarms;
 mod bodies;
 mod classes;

@@ -4,8 +4,9 @@
 //! start (storage, code, objects, door) and of the end (door, objects, storage).
 
 use std::net::SocketAddr;
+use std::ops::Deref;
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
+use std::sync::{Arc, RwLock};
 use std::time::{Duration, Instant};
 
 use anyhow::Context as _;
@@ -19,8 +20,12 @@ use crate::object::{Options, Registry, Served};
 use crate::server::{self, Server};
 
 pub use crate::guest::{Interface, Report};
+pub use handle::Handle;
+pub use objects::{AskError, Object, ObjectQuery, ObjectState, Objects};
 
 mod alarms;
+mod handle;
+mod objects;
 
 /// How long events on replaced code may take to finish.
 const DRAIN: Duration = Duration::from_secs(10);
@@ -47,13 +52,9 @@ pub struct App {
 /// A running host.
 #[derive(Debug)]
 pub struct Host {
-    engine: Engine,
-    storage: Storage,
-    registry: Registry,
-    alarms: Alarms,
+    handle: Handle,
     scheduler: Scheduler,
     server: Server,
-    data: PathBuf,
 }
 
 impl Host {
@@ -92,15 +93,27 @@ impl Host {
             .await
             .with_context(|| format!("cannot listen on {}", settings.listen))?;
         let scheduler = alarms::start(&storage, &alarms, &registry, clock);
-        Ok(Self {
+        let handle = Handle {
             engine,
             storage,
             registry,
             alarms,
+            data: data.into(),
+            limits,
+            manifest: Arc::new(RwLock::new(Arc::new(app.manifest))),
+            public: server.address(),
+        };
+        Ok(Self {
+            handle,
             scheduler,
             server,
-            data,
         })
+    }
+
+    /// What may be asked of the host from elsewhere. Let go of it before `shutdown`.
+    #[must_use]
+    pub fn handle(&self) -> Handle {
+        self.handle.clone()
     }
 
     #[must_use]
@@ -108,50 +121,30 @@ impl Host {
         self.server.address()
     }
 
-    /// The classes that are served now.
-    #[must_use]
-    pub fn classes(&self) -> Vec<String> {
-        let served = self.registry.served();
-        let classes = served.code.classes().iter();
-        classes.map(|class| class.name.to_string()).collect()
-    }
-
-    /// How many objects have an instance at the moment.
-    #[must_use]
-    pub fn awake(&self) -> usize {
-        self.registry.awake()
-    }
-
-    /// Serves other code from now on. Objects keep their state; events in flight
-    /// finish on the old code. On an error nothing has changed.
-    pub async fn deploy(&self, app: App) -> anyhow::Result<()> {
-        let served = load(&self.engine, &self.data, &app).await?;
-        self.registry.replace(served);
-        // Their class may have come back.
-        self.alarms.retry_now();
-        Ok(())
-    }
-
-    /// Ends when the host cannot go on: writing the commit log failed, and only a
-    /// restart, which recovers from what is on disk, mends that.
-    pub fn failed(&self) -> impl Future<Output = anyhow::Error> + use<> {
-        let registry = self.registry.clone();
-        async move { registry.died().await.into() }
-    }
-
     /// Lets requests in flight finish, puts every object to sleep and closes the
     /// data folder. What is not done after `within` is cut off.
     pub async fn shutdown(self, within: Duration) -> anyhow::Result<()> {
+        let Handle {
+            storage, registry, ..
+        } = self.handle;
         drop(self.scheduler);
         self.server.stop(within).await;
-        self.registry.close(within).await;
-        self.storage.close()?;
-        drop(self.registry);
+        registry.close(within).await;
+        storage.close()?;
+        drop(registry);
         let deadline = Instant::now() + RELEASE.min(within);
-        while !self.storage.is_last() && Instant::now() < deadline {
+        while !storage.is_last() && Instant::now() < deadline {
             tokio::time::sleep(Duration::from_millis(1)).await;
         }
         Ok(())
+    }
+}
+
+impl Deref for Host {
+    type Target = Handle;
+
+    fn deref(&self) -> &Handle {
+        &self.handle
     }
 }
 

@@ -4,6 +4,7 @@
 //! `object` (life), `alarm`, `server` (HTTP), `manifest` and `cli`; `host` joins them.
 //! Storage is a crate of its own. `docs/architecture.md` shows the arrows.
 
+pub mod admin;
 pub mod alarm;
 pub mod cli;
 pub mod clock;

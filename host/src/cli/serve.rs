@@ -2,6 +2,7 @@
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 
+use super::operate::{self, FirstToken};
 use super::project::Project;
 use super::stop::{self, Stop};
 use super::{args, logging, terminal};
@@ -9,7 +10,7 @@ use crate::host::{App, Host, Settings};
 use crate::manifest::Manifest;
 
 pub(super) async fn run(args: args::Serve) -> anyhow::Result<()> {
-    logging::install(&args.log);
+    let records = logging::install(&args.log);
     let mut stop = Stop::install()?;
     let project = Project::open_or_file(&args.app)?;
     let app = App {
@@ -23,11 +24,12 @@ pub(super) async fn run(args: args::Serve) -> anyhow::Result<()> {
         () = stop.asked() => return Ok(()),
     };
     announce(&project.manifest, &host);
+    let admin = operate::open(&host, &args.door, records, FirstToken::Show).await?;
     tokio::select! {
         () = stop.asked() => {}
         error = host.failed() => return Err(error),
     }
-    stop::shut_down(host, args.door.shutdown_timeout).await;
+    stop::shut_down(host, admin, args.door.shutdown_timeout).await;
     Ok(())
 }
 
@@ -68,7 +70,7 @@ pub(super) fn explain(error: anyhow::Error, address: SocketAddr) -> anyhow::Erro
 }
 
 /// The URL at which a person on this machine reaches an address.
-fn url(address: SocketAddr) -> String {
+pub(super) fn url(address: SocketAddr) -> String {
     let reachable = match address.ip() {
         IpAddr::V4(ip) if ip.is_unspecified() => Ipv4Addr::LOCALHOST.into(),
         IpAddr::V6(ip) if ip.is_unspecified() => Ipv6Addr::LOCALHOST.into(),

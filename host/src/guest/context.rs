@@ -69,7 +69,7 @@ impl Context {
             let watch = meter.clone();
             database.set_interrupt(Box::new(move || {
                 watch.give_way();
-                watch.exhausted()
+                watch.exhausted() || watch.statement_is_late()
             }));
         }
         let stdout = LogStream::stdout(identity.clone());

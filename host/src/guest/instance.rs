@@ -28,12 +28,13 @@ use super::body;
 use super::context::Context;
 use super::imports::websocket::Upgrade;
 use super::limits::{Limits, Meter};
+use super::operator;
 use crate::clock::Clock;
 use crate::socket::SocketId;
 use tokio_tungstenite::tungstenite::protocol::Message as Frame;
 
 use super::socket;
-use crate::event::{Chunk, Kind, Reply, Request, RequestId, Reset, Response};
+use crate::event::{Chunk, Kind, Reply, Request, RequestId, Reset, Response, SqlAnswer};
 
 /// The answer that opens an accepted socket.
 const SWITCHING_PROTOCOLS: u16 = 101;
@@ -239,6 +240,7 @@ impl From<dormouse_storage::Error> for StorageFailed {
 pub(super) enum Returned {
     Response(types::Response),
     Alarms(Vec<Alarm>),
+    Sql(SqlAnswer),
     Done,
 }
 
@@ -351,6 +353,7 @@ fn start<'a>(
             alarm::start(accessor, handler, call.id, call.request_id, fire)
         }
         Kind::Alarms(action) => alarm::act(accessor, call.id, action),
+        Kind::Sql(text) => operator::run(accessor, call.id, &text),
         kind => match &guest.websocket {
             Some(handler) => socket::start(accessor, handler, call.id, call.request_id, kind),
             // Code without the handler ignores what it would handle.
@@ -408,6 +411,7 @@ fn answer(
         let result = match result {
             Ok(Returned::Done) => Ok(Reply::Done),
             Ok(Returned::Alarms(alarms)) => Ok(Reply::Alarms(alarms)),
+            Ok(Returned::Sql(answer)) => Ok(Reply::Sql(answer)),
             Ok(Returned::Response(response)) => Ok(match socket {
                 Some(socket) if response.status == SWITCHING_PROTOCOLS => Reply::Upgrade {
                     headers: response.headers,

@@ -15,7 +15,7 @@ use super::registry::Registry;
 use crate::alarm::{Address, Answer, Deliver, Fire, Note, RUN_LIMIT, counts};
 use crate::clock::{Clock, Sleep};
 use crate::event::{AlarmAction, Event, Fault, Kind, Reply, RequestId, Reset};
-use crate::guest::{AlarmRun, CallId, Identity, perform_alarm_action};
+use crate::guest::{AlarmRun, CallId, Identity, perform_alarm_action, run_sql_asleep};
 use crate::id::ObjectName;
 
 pub(super) const fn is_alarm(event: &Event) -> bool {
@@ -55,6 +55,7 @@ pub(super) fn look(database: &mut Database, event: Event, note: &Note, now_ms: i
             Err(error) => Err(error),
         },
         Kind::Alarms(action) => act(database, action, note, now_ms),
+        Kind::Sql(text) => run_sql_asleep(database, text).map(Reply::Sql),
         _ => return Asleep::Wake(event),
     };
     Asleep::Answered(Answered {

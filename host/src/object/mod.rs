@@ -14,4 +14,4 @@ mod registry;
 mod signal;
 
 pub use mail::Mail;
-pub use registry::{Options, Registry, Served};
+pub use registry::{Options, Present, Registry, Served};

@@ -17,11 +17,11 @@ use super::caller::Caller;
 use super::live::Live;
 use super::signal::{CLOSE, EVICT, REPLACE, Signal};
 use crate::alarm::Alarms;
-use crate::clock::Clock;
+use crate::clock::{Clock, Moment};
 use crate::event::{Event, Fault};
 use crate::guest::{Code, Identity, Limits};
 use crate::id::{Namespace, ObjectId, ObjectName};
-use crate::socket::Hub;
+use crate::socket::{Hub, SocketInfo};
 
 const SHARDS: usize = 64;
 /// How many idle objects make room at once when the pool is full.
@@ -81,8 +81,35 @@ pub(super) struct Key {
 #[derive(Debug, Default)]
 struct Entry {
     hub: Arc<Hub>,
+    name: Option<Arc<str>>,
     /// Absent while the object sleeps behind its sockets.
     slot: Option<Slot>,
+}
+
+/// What the registry knows of one object.
+#[derive(Clone, Debug)]
+pub struct Present {
+    pub class: Arc<str>,
+    pub id: ObjectId,
+    pub name: Option<Arc<str>>,
+    /// Has an instance, or mail that is about to wake it.
+    pub awake: bool,
+    /// Since when it has nothing to do; on the host's clock.
+    pub idle_since: Option<Moment>,
+    pub sockets: usize,
+}
+
+impl Entry {
+    fn describe(&self, key: &Key) -> Present {
+        Present {
+            class: key.class.clone(),
+            id: key.id,
+            name: self.name.clone(),
+            awake: self.slot.is_some(),
+            idle_since: self.slot.as_ref().and_then(|slot| slot.signal.idle_since()),
+            sockets: self.hub.list(None).len(),
+        }
+    }
 }
 
 #[derive(Debug)]
@@ -171,6 +198,12 @@ impl Registry {
         }
     }
 
+    /// Why nothing can be made durable any more, if that is so.
+    #[must_use]
+    pub fn dead(&self) -> Option<Dead> {
+        self.0.dead.borrow().clone()
+    }
+
     /// Ends when the commit log is dead: the host must stop and recover.
     pub async fn died(&self) -> Dead {
         let mut dead = self.0.dead.subscribe();
@@ -179,7 +212,8 @@ impl Registry {
         found.expect("it was waited for")
     }
 
-    pub(super) fn clock(&self) -> &Clock {
+    #[must_use]
+    pub fn clock(&self) -> &Clock {
         &self.0.clock
     }
 
@@ -195,6 +229,28 @@ impl Registry {
         shards
             .map(|shard| lock(shard).values().filter(awake).count())
             .sum()
+    }
+
+    /// The objects that are awake, have mail or have sockets.
+    #[must_use]
+    pub fn present(&self) -> Vec<Present> {
+        let mut present = Vec::new();
+        for shard in &self.0.shards {
+            let shard = lock(shard);
+            present.extend(shard.iter().map(|(key, entry)| entry.describe(key)));
+        }
+        present
+    }
+
+    /// The sockets of one object, oldest first.
+    #[must_use]
+    pub fn sockets(&self, class: &Arc<str>, id: ObjectId) -> Vec<SocketInfo> {
+        let key = Key {
+            class: class.clone(),
+            id,
+        };
+        let hub = self.0.shard(&key).get(&key).map(|entry| entry.hub.clone());
+        hub.map_or_else(Vec::new, |hub| hub.describe())
     }
 
     /// Takes no more events, lets those that run finish, puts every object to
@@ -242,6 +298,9 @@ impl Inner {
             hash_map::Entry::Occupied(entry) => entry.into_mut(),
             hash_map::Entry::Vacant(entry) => entry.insert(Entry::default()),
         };
+        if entry.name.is_none() {
+            entry.name.clone_from(&object.name);
+        }
         let hub = &entry.hub;
         let slot = entry
             .slot

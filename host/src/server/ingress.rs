@@ -16,6 +16,7 @@ use tokio::sync::oneshot;
 
 use super::Limits;
 use super::body::{self, Overflow, Refused};
+use super::listen::Serve;
 use super::problem::Problem;
 use super::reply::{self, HOP_BY_HOP};
 use super::upgrade;
@@ -25,10 +26,10 @@ use crate::object::{Mail, Registry};
 
 /// The door's own state; cheap to clone.
 #[derive(Clone, Debug)]
-pub(super) struct Door {
-    pub(super) registry: Registry,
-    pub(super) limits: Limits,
-    pub(super) scheme: &'static str,
+pub struct Door {
+    registry: Registry,
+    limits: Limits,
+    scheme: &'static str,
 }
 
 /// Where a path leads.
@@ -39,8 +40,8 @@ struct Route<'a> {
     rest: &'a str,
 }
 
-impl Door {
-    pub(super) async fn serve(self, request: Request<HttpBody>) -> Response {
+impl Serve for Door {
+    async fn serve(self, request: Request<HttpBody>) -> Response {
         let (parts, body) = request.into_parts();
         let id = RequestId::next();
         let response = match self.ask(id, parts, body).await {
@@ -48,6 +49,17 @@ impl Door {
             Err(problem) => problem.with_request(id).into_response(),
         };
         reply::mark(response, id)
+    }
+}
+
+impl Door {
+    #[must_use]
+    pub const fn new(registry: Registry, limits: Limits) -> Self {
+        Self {
+            registry,
+            limits,
+            scheme: "http",
+        }
     }
 
     async fn ask(

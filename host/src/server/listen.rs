@@ -9,6 +9,8 @@ use std::net::SocketAddr;
 use std::time::Duration;
 
 use axum::body::Body as HttpBody;
+use axum::response::Response;
+use http::Request;
 use hyper::body::Incoming;
 use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
 use hyper_util::server::conn::auto;
@@ -26,7 +28,12 @@ const HEAD_TIMEOUT: Duration = Duration::from_secs(30);
 /// After an error that is not the client's (such as too many open files).
 const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
 
-/// The public door, open from `start` to `stop`.
+/// What answers the requests that come in at a door.
+pub trait Serve: Clone + Send + Sync + 'static {
+    fn serve(self, request: Request<HttpBody>) -> impl Future<Output = Response> + Send;
+}
+
+/// A door, open from `start` to `stop`.
 #[derive(Debug)]
 pub struct Server {
     address: SocketAddr,
@@ -35,16 +42,19 @@ pub struct Server {
 }
 
 impl Server {
+    /// Opens the public door.
     pub async fn start(at: SocketAddr, registry: Registry, limits: Limits) -> io::Result<Self> {
+        let door = Door::new(registry, limits);
+        Self::open(at, door, limits.request_header_bytes).await
+    }
+
+    /// Opens any door. Far more than `header_bytes` of headers end a connection.
+    pub async fn open(at: SocketAddr, door: impl Serve, header_bytes: usize) -> io::Result<Self> {
         let listener = TcpListener::bind(at).await?;
         let address = listener.local_addr()?;
         let (stop, stopped) = oneshot::channel();
-        let door = Door {
-            registry,
-            limits,
-            scheme: "http",
-        };
-        let accepting = tokio::spawn(accept(listener, door, stopped));
+        let protocol = protocol(header_bytes);
+        let accepting = tokio::spawn(accept(listener, door, protocol, stopped));
         Ok(Self {
             address,
             stop,
@@ -72,11 +82,11 @@ impl Server {
 
 async fn accept(
     listener: TcpListener,
-    door: Door,
+    door: impl Serve,
+    protocol: auto::Builder<TokioExecutor>,
     mut stopped: oneshot::Receiver<()>,
 ) -> GracefulShutdown {
     let connections = GracefulShutdown::new();
-    let protocol = protocol(&door.limits);
     loop {
         let accepted = tokio::select! {
             accepted = listener.accept() => accepted,
@@ -92,24 +102,24 @@ async fn accept(
     }
 }
 
-fn protocol(limits: &Limits) -> auto::Builder<TokioExecutor> {
+fn protocol(header_bytes: usize) -> auto::Builder<TokioExecutor> {
     let mut protocol = auto::Builder::new(TokioExecutor::new());
     protocol
         .http1()
         .timer(TokioTimer::new())
         .header_read_timeout(HEAD_TIMEOUT)
         // Past this hyper answers 431 itself, before the door can count.
-        .max_buf_size(limits.request_header_bytes * 2 + (64 << 10));
+        .max_buf_size(header_bytes * 2 + (64 << 10));
     protocol
         .http2()
         .timer(TokioTimer::new())
-        .max_header_list_size(u32::try_from(limits.request_header_bytes * 2).unwrap_or(u32::MAX));
+        .max_header_list_size(u32::try_from(header_bytes * 2).unwrap_or(u32::MAX));
     protocol
 }
 
 fn spawn(
     stream: TcpStream,
-    door: &Door,
+    door: &impl Serve,
     protocol: &auto::Builder<TokioExecutor>,
     connections: &GracefulShutdown,
 ) {

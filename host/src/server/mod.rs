@@ -12,7 +12,9 @@ mod problem;
 mod reply;
 mod upgrade;
 
-pub use listen::Server;
+pub use ingress::Door;
+pub use listen::{Serve, Server};
+pub(crate) use problem::Problem;
 
 /// What a client may send.
 #[derive(Clone, Copy, Debug)]

@@ -47,7 +47,9 @@ pub(super) fn respond(
         Ok(Reply::Response(answer)) => {
             convert(answer, method).unwrap_or_else(|invalid| refuse(&invalid))
         }
-        Ok(Reply::Upgrade { .. } | Reply::Alarms(_) | Reply::Done) => refuse(&Invalid::Status(101)),
+        Ok(Reply::Upgrade { .. } | Reply::Alarms(_) | Reply::Sql(_) | Reply::Done) => {
+            refuse(&Invalid::Status(101))
+        }
         Err(fault) => Problem::of(&fault, request).into_response(),
     }
 }

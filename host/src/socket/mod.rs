@@ -7,5 +7,5 @@
 mod hub;
 mod pump;
 
-pub use hub::{Error, Hub, MAX_MESSAGE_BYTES, OpenSocket, SocketId, SocketState};
+pub use hub::{Error, Hub, MAX_MESSAGE_BYTES, OpenSocket, SocketId, SocketInfo, SocketState};
 pub use pump::{Deliver, pump};

@@ -30,6 +30,7 @@ pub(crate) struct Guard {
     alters: Cell<bool>,
     needs_turn: Cell<bool>,
     refusal: Cell<Option<Refusal>>,
+    settings_stay: Cell<bool>,
 }
 
 /// A refused compilation; `reason` is `None` where SQLite's own words say it.
@@ -53,6 +54,11 @@ impl Guard {
         self.trusted.replace(trusted)
     }
 
+    /// Whether pragmas may only be read.
+    pub(crate) fn keep_settings(&self, keep: bool) {
+        self.settings_stay.set(keep);
+    }
+
     pub(crate) fn allows(&self, action: &Action<'_>) -> bool {
         if self.trusted.get() {
             return true;
@@ -70,6 +76,11 @@ impl Guard {
             && action.second.starts_with("sqlite_");
         match judge(action) {
             _ if internal => true,
+            Ok(()) if self.settings_stay.get() && sets(action) => {
+                let reason = Some(SETTING);
+                self.refusal.set(Some(Refusal { reason }));
+                false
+            }
             Ok(()) => true,
             Err(reason) => {
                 self.refusal.set(Some(Refusal { reason }));
@@ -102,6 +113,8 @@ pub(crate) fn renames_to_reserved(text: &str, notes: Notes) -> bool {
 const TRANSACTION: &str = "not authorized: transactions are implicit; every write between two awaits belongs to one \
                            transaction, use a savepoint to undo a part of it: SQLITE_AUTH";
 const NAME: &str = "not authorized: names that begin with `_dormouse_` belong to the host; choose another: SQLITE_AUTH";
+const SETTING: &str =
+    "not authorized: a setting would stay with the object after this statement: SQLITE_AUTH";
 const PLAIN: &str = "not authorized: SQLITE_AUTH";
 
 /// `Err(None)` where SQLite's message names the function or column itself.
@@ -166,6 +179,15 @@ fn is_listed(list: &[&str], name: &str) -> bool {
         .is_ok()
 }
 
+/// Whether a pragma changes a setting of the connection.
+fn sets(action: &Action<'_>) -> bool {
+    action.code == ffi::SQLITE_PRAGMA && !action.second.is_empty() && is_switch(action.first)
+}
+
+fn is_switch(pragma: &str) -> bool {
+    is_listed(SWITCHES, pragma)
+}
+
 fn pragma(name: &str, argument: &str) -> bool {
     let argument = argument.trim_matches(['\'', '"']);
     match name.to_ascii_lowercase().as_str() {
@@ -173,13 +195,7 @@ fn pragma(name: &str, argument: &str) -> bool {
         | "encoding" | "function_list" | "collation_list" | "compile_options" => {
             argument.is_empty()
         }
-        "case_sensitive_like"
-        | "foreign_keys"
-        | "defer_foreign_keys"
-        | "ignore_check_constraints"
-        | "legacy_alter_table"
-        | "recursive_triggers"
-        | "reverse_unordered_selects" => ["", "true", "false", "yes", "no", "on", "off", "1", "0"]
+        name if is_switch(name) => ["", "true", "false", "yes", "no", "on", "off", "1", "0"]
             .iter()
             .any(|word| word.eq_ignore_ascii_case(argument)),
         "table_info" | "table_xinfo" | "foreign_key_list" | "index_info" | "index_list"
@@ -189,6 +205,17 @@ fn pragma(name: &str, argument: &str) -> bool {
         _ => false,
     }
 }
+
+/// Pragmas that are on or off for a connection.
+const SWITCHES: &[&str] = &[
+    "case_sensitive_like",
+    "defer_foreign_keys",
+    "foreign_keys",
+    "ignore_check_constraints",
+    "legacy_alter_table",
+    "recursive_triggers",
+    "reverse_unordered_selects",
+];
 
 const VIRTUAL_TABLES: &[&str] = &["fts5", "fts5vocab", "rtree", "rtree_i32"];
 
@@ -219,7 +246,7 @@ mod tests {
 
     #[test]
     fn lists_are_sorted() {
-        for list in [FUNCTIONS, VIRTUAL_TABLES] {
+        for list in [FUNCTIONS, VIRTUAL_TABLES, SWITCHES] {
             assert!(list.windows(2).all(|pair| pair[0] < pair[1]), "{list:?}");
         }
     }
