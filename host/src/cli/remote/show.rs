@@ -25,7 +25,7 @@ pub(super) fn table<const COLUMNS: usize>(
 /// A result of SQL, with lines around it.
 pub(super) fn result(columns: &[String], rows: impl IntoIterator<Item = Vec<String>>) {
     let mut table = Table::new();
-    table.load_preset(presets::UTF8_FULL_CONDENSED);
+    table.load_style(presets::UTF8_FULL_CONDENSED);
     table.set_header(columns);
     table.add_rows(rows);
     print(&table);
@@ -33,7 +33,7 @@ pub(super) fn result(columns: &[String], rows: impl IntoIterator<Item = Vec<Stri
 
 fn plain() -> Table {
     let mut table = Table::new();
-    table.load_preset(presets::NOTHING);
+    table.load_style(presets::NOTHING);
     table
 }
 
