@@ -16,6 +16,7 @@ mod classes;
 mod command_line;
 mod counter_survives;
 mod deploy;
+mod deployments;
 mod gigabyte;
 mod idle;
 mod interleaving;

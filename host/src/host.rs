@@ -14,16 +14,19 @@ use dormouse_storage::Storage;
 
 use crate::alarm::{Alarms, Scheduler};
 use crate::clock::Clock;
+use crate::deploy::Catalog;
 use crate::guest::{self, Code, Engine, EngineOptions};
 use crate::manifest::Manifest;
 use crate::object::{Options, Registry, Served};
 use crate::server::{self, Server};
 
 pub use crate::guest::{Interface, Report};
+pub use deployments::{DeployError, Plan};
 pub use handle::Handle;
 pub use objects::{AskError, Object, ObjectQuery, ObjectState, Objects};
 
 mod alarms;
+mod deployments;
 mod handle;
 mod objects;
 
@@ -76,6 +79,7 @@ impl Host {
         let mut options = dormouse_storage::Options::new(&data);
         options.limits.database_bytes = app.manifest.limits.database_mib << 20;
         let storage = Storage::open(options)?;
+        let catalog = Catalog::open(&data)?;
         let limits = server::Limits {
             request_body_bytes: app.manifest.limits.request_body_bytes,
             ..server::Limits::default()
@@ -102,6 +106,9 @@ impl Host {
             limits,
             manifest: Arc::new(RwLock::new(Arc::new(app.manifest))),
             public: server.address(),
+            catalog: Arc::new(catalog),
+            deploying: Arc::default(),
+            component: app.component.into(),
         };
         Ok(Self {
             handle,

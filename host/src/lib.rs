@@ -8,6 +8,7 @@ pub mod admin;
 pub mod alarm;
 pub mod cli;
 pub mod clock;
+pub mod deploy;
 pub mod event;
 pub mod guest;
 pub mod host;

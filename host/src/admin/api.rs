@@ -52,6 +52,90 @@ pub struct Class {
     pub websocket: bool,
 }
 
+#[derive(Clone, Debug, Serialize, Deserialize, ToSchema)]
+pub struct Deployments {
+    /// The version that is served; none for code that was only named at the start.
+    pub current: Option<u64>,
+    pub versions: Vec<Deployment>,
+}
+
+#[derive(Clone, Debug, Serialize, Deserialize, ToSchema)]
+pub struct Deployment {
+    pub version: u64,
+    /// SHA-256 of the component.
+    pub component: String,
+    /// Size of the component.
+    pub bytes: u64,
+    pub classes: Vec<String>,
+    pub created_ms: i64,
+    /// The label of the token, or `command line`.
+    pub by: String,
+    pub note: String,
+}
+
+/// SHA-256 digests in hexadecimal digits.
+#[derive(Clone, Debug, Serialize, Deserialize, ToSchema)]
+pub struct Missing {
+    pub digests: Vec<String>,
+}
+
+#[derive(Clone, Debug, Serialize, Deserialize, ToSchema)]
+pub struct Deploy {
+    /// The text of `dormouse.toml`.
+    #[serde(default)]
+    pub manifest: String,
+    /// SHA-256 of a component that was uploaded.
+    pub component: String,
+    #[serde(default)]
+    pub note: String,
+    /// Only say what would change.
+    #[serde(default)]
+    pub plan: bool,
+    /// Go on though classes with objects are gone; their data stays.
+    #[serde(default)]
+    pub remove_classes: bool,
+}
+
+#[derive(Clone, Debug, Serialize, Deserialize, ToSchema)]
+pub struct Deployed {
+    /// The version that is served now; none for a plan.
+    pub version: Option<u64>,
+    /// The version that was served before.
+    pub from: Option<u64>,
+    pub classes: Vec<String>,
+    pub added: Vec<String>,
+    pub removed: Vec<RemovedClass>,
+    /// Component and manifest are what was served already.
+    pub unchanged: bool,
+    /// Settings that take effect when the host starts anew.
+    pub after_restart: Vec<String>,
+}
+
+#[derive(Clone, Debug, Serialize, Deserialize, ToSchema)]
+pub struct RemovedClass {
+    pub class: String,
+    pub objects: usize,
+}
+
+#[derive(Clone, Debug, Default, Serialize, Deserialize, ToSchema)]
+pub struct RollBack {
+    /// The one before the current without a number.
+    #[serde(default)]
+    pub version: Option<u64>,
+}
+
+#[derive(Clone, Debug, Serialize, Deserialize, ToSchema)]
+pub struct Prune {
+    /// So many of the newest versions stay, and the current one.
+    pub keep: usize,
+}
+
+#[derive(Clone, Debug, Serialize, Deserialize, ToSchema)]
+pub struct Pruned {
+    pub versions: Vec<u64>,
+    pub bytes: u64,
+}
+
 #[derive(Clone, Debug, Default, Serialize, Deserialize, IntoParams)]
 #[into_params(parameter_in = Query)]
 pub struct ObjectsQuery {

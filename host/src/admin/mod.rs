@@ -10,6 +10,7 @@
 mod alarms;
 pub mod api;
 mod apps;
+mod deployments;
 mod extract;
 mod fetch;
 mod health;
@@ -158,6 +159,11 @@ fn router(state: State) -> (axum::Router, utoipa::openapi::OpenApi) {
         .routes(routes!(health::ready))
         .routes(routes!(apps::host))
         .routes(routes!(apps::list))
+        .routes(routes!(deployments::list, deployments::deploy))
+        .routes(routes!(deployments::missing))
+        .routes(routes!(deployments::upload))
+        .routes(routes!(deployments::roll_back))
+        .routes(routes!(deployments::prune))
         .routes(routes!(objects::list))
         .routes(routes!(objects::show))
         .routes(routes!(objects::sql))

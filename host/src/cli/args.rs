@@ -113,7 +113,8 @@ pub(super) struct Dev {
 
 /// Serve a component that is already built
 ///
-/// Takes the app in a folder (the component that `dormouse build` left), or a
+/// What was deployed since is served again after a restart, until the app named here
+/// changes. Takes the app in a folder (the component that `dormouse build` left), or a
 /// single `.wasm` file with all defaults. SIGTERM and SIGINT finish the requests
 /// at work before it ends.
 #[derive(Debug, Args)]
@@ -121,14 +122,16 @@ pub(super) struct Dev {
 Examples:
   dormouse serve                            the app in this folder
   dormouse serve counter.wasm --listen 0.0.0.0:80 --data /var/lib/dormouse
+  dormouse serve --data /var/lib/dormouse   what was deployed there
   DORMOUSE_LOG_FORMAT=json dormouse serve   settings from the environment
 
 A setting given twice: the flag wins, then the environment, then
 dormouse.toml, then the default.")]
 pub(super) struct Serve {
-    /// The app's folder, or a component
-    #[arg(default_value = ".", value_name = "DIR|FILE.wasm")]
-    pub(super) app: PathBuf,
+    /// The app's folder, or a component [default: the app in this folder, or else what was
+    /// deployed to the data folder]
+    #[arg(value_name = "DIR|FILE.wasm")]
+    pub(super) app: Option<PathBuf>,
     #[command(flatten)]
     pub(super) door: Door,
     #[command(flatten)]

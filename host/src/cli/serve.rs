@@ -1,29 +1,36 @@
 //! Serve: a built component, until a signal ends it.
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
+use std::path::Path;
+
+use anyhow::Context as _;
 
 use super::operate::{self, FirstToken};
 use super::project::Project;
 use super::stop::{self, Stop};
 use super::{args, logging, terminal};
+use crate::deploy::{self, Catalog, Choice, NewVersion};
 use crate::host::{App, Host, Settings};
 use crate::manifest::Manifest;
 
 pub(super) async fn run(args: args::Serve) -> anyhow::Result<()> {
     let records = logging::install(&args.log);
     let mut stop = Stop::install()?;
-    let project = Project::open_or_file(&args.app)?;
-    let app = App {
-        component: project.built_component().await?,
-        manifest: project.manifest.clone(),
-    };
-    let settings = settings(&args.door, &project);
+    let (choice, settings) = choose(&args).await?;
+    let manifest = choice.app.manifest.clone();
     let address = settings.listen;
     let host = tokio::select! {
-        host = Host::start(settings, app) => host.map_err(|error| explain(error, address))?,
+        host = Host::start(settings, choice.app) => host.map_err(|error| explain(error, address))?,
         () = stop.asked() => return Ok(()),
     };
-    announce(&project.manifest, &host);
+    if let Some(new) = choice.new
+        && let Err(error) = host.record_seed(new).await
+    {
+        terminal::warning(format_args!(
+            "this version cannot be rolled back to, it was not kept: {error:#}"
+        ));
+    }
+    announce(&manifest, &host);
     let admin = operate::open(&host, &args.door, records, FirstToken::Show).await?;
     tokio::select! {
         () = stop.asked() => {}
@@ -31,6 +38,49 @@ pub(super) async fn run(args: args::Serve) -> anyhow::Result<()> {
     }
     stop::shut_down(host, admin, args.door.shutdown_timeout).await;
     Ok(())
+}
+
+/// What to serve and where: the app that was named, or what was deployed.
+async fn choose(args: &args::Serve) -> anyhow::Result<(Choice, Settings)> {
+    let project = match &args.app {
+        Some(path) => Some(Project::open_or_file(path)?),
+        None if Project::is_at(Path::new(".")) => Some(Project::open(Path::new("."))?),
+        None => None,
+    };
+    let settings = match &project {
+        Some(project) => settings(&args.door, project),
+        None => {
+            let nowhere = Manifest::named("app");
+            Settings {
+                listen: args.door.listen(&nowhere),
+                data: args.door.data(&nowhere, Path::new(".")),
+            }
+        }
+    };
+    let named = match &project {
+        Some(project) => Some(named(project).await?),
+        None => None,
+    };
+    let catalog = Catalog::open(&settings.data)?;
+    Ok((deploy::choose(&catalog, named)?, settings))
+}
+
+async fn named(project: &Project) -> anyhow::Result<(App, NewVersion)> {
+    let component = project.built_component().await?;
+    let wasm = std::fs::read(&component)
+        .with_context(|| format!("cannot read {}", component.display()))?;
+    let new = NewVersion {
+        app: project.manifest.name.clone(),
+        manifest: project.manifest_text.clone(),
+        component: deploy::digest(&wasm),
+        by: "command line".to_owned(),
+        note: String::new(),
+    };
+    let app = App {
+        component,
+        manifest: project.manifest.clone(),
+    };
+    Ok((app, new))
 }
 
 /// What the host is to do, from flags and environment over the manifest.

@@ -10,6 +10,7 @@ use dormouse_storage::Storage;
 
 use super::{App, load};
 use crate::alarm::{Address, Alarms};
+use crate::deploy::Catalog;
 use crate::guest::Engine;
 use crate::manifest::Manifest;
 use crate::object::{Registry, Served};
@@ -25,6 +26,11 @@ pub struct Handle {
     pub(super) limits: server::Limits,
     pub(super) manifest: Arc<RwLock<Arc<Manifest>>>,
     pub(super) public: SocketAddr,
+    pub(super) catalog: Arc<Catalog>,
+    /// Held while a version is checked and taken over.
+    pub(super) deploying: Arc<tokio::sync::Mutex<()>>,
+    /// What was served at the start.
+    pub(super) component: Arc<Path>,
 }
 
 impl Handle {

@@ -9,6 +9,10 @@ use crate::admin::api::{Level, State};
 
 #[derive(Debug, Subcommand)]
 pub(in crate::cli) enum Command {
+    Deploy(Deploy),
+    Versions(Versions),
+    Rollback(Rollback),
+    Prune(Prune),
     Objects(Objects),
     Sql(Sql),
     Logs(Logs),
@@ -42,6 +46,78 @@ pub(in crate::cli) struct Reach {
     /// Print JSON
     #[arg(long)]
     pub(super) json: bool,
+}
+
+/// Send the app to a host, which serves it from now on
+///
+/// Builds the app, uploads what the host does not have, and lets it check everything
+/// before anything changes. Objects keep their state, sockets stay open, requests at work
+/// finish on the old code.
+#[derive(Debug, Args)]
+#[command(after_help = "\
+Examples:
+  dormouse deploy --to https://host:8788    the app in this folder
+  dormouse deploy counter.wasm              a component, to the host on this machine
+  dormouse deploy --plan                    what would change
+  dormouse deploy --note \"fix the counter\"
+
+The token comes from DORMOUSE_TOKEN and needs the scope `deploy`.")]
+pub(in crate::cli) struct Deploy {
+    /// The app's folder, or a component
+    #[arg(default_value = ".", value_name = "DIR|FILE.wasm")]
+    pub(super) app_path: PathBuf,
+    /// Only say what would change
+    #[arg(long)]
+    pub(super) plan: bool,
+    /// Take the component as the last build left it
+    #[arg(long)]
+    pub(super) no_build: bool,
+    /// What `dormouse versions` shows beside it
+    #[arg(long, value_name = "TEXT", default_value = "")]
+    pub(super) note: String,
+    /// Go on though classes with objects are gone; their data stays
+    #[arg(long)]
+    pub(super) remove_classes: bool,
+    #[command(flatten)]
+    pub(super) reach: Reach,
+}
+
+/// List the versions that were deployed
+#[derive(Debug, Args)]
+#[command(after_help = "\
+Examples:
+  dormouse versions
+  dormouse versions --to https://host:8788 --json")]
+pub(in crate::cli) struct Versions {
+    #[command(flatten)]
+    pub(super) reach: Reach,
+}
+
+/// Serve an earlier version again
+///
+/// Its code is compiled already, so this takes no longer than the requests at work.
+#[derive(Debug, Args)]
+#[command(after_help = "\
+Examples:
+  dormouse rollback       to the version before the current one
+  dormouse rollback 12    to that one, later or earlier")]
+pub(in crate::cli) struct Rollback {
+    #[arg(value_name = "VERSION")]
+    pub(super) version: Option<u64>,
+    #[command(flatten)]
+    pub(super) reach: Reach,
+}
+
+/// Forget old versions
+#[derive(Debug, Args)]
+#[command(after_help = "\
+Examples:
+  dormouse prune --keep 5    all but the newest five and the current one")]
+pub(in crate::cli) struct Prune {
+    #[arg(long, value_name = "COUNT")]
+    pub(super) keep: usize,
+    #[command(flatten)]
+    pub(super) reach: Reach,
 }
 
 /// List objects, or show one

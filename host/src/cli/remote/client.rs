@@ -89,6 +89,12 @@ impl Client {
         })
     }
 
+    /// The same for this app, unless another was asked for.
+    pub(super) fn for_app(mut self, name: &str) -> Self {
+        self.app.get_or_insert_with(|| name.to_owned());
+        self
+    }
+
     /// The path of something that belongs to the app.
     pub(super) async fn in_app(&self, rest: &str) -> anyhow::Result<String> {
         let name = match &self.app {
@@ -146,6 +152,11 @@ impl Client {
         };
         serde_json::from_slice(text)
             .with_context(|| format!("{} answered what this version cannot read", self.url))
+    }
+
+    pub(super) async fn put(&self, path: &str, body: Bytes) -> anyhow::Result<()> {
+        let response = self.send(Method::PUT, path, HeaderMap::new(), body).await?;
+        accepted(response).await.map(drop)
     }
 
     pub(super) async fn delete(&self, path: &str) -> anyhow::Result<()> {

@@ -6,6 +6,7 @@
 mod alarms;
 pub(super) mod args;
 mod client;
+mod deploy;
 mod fetch;
 mod logs;
 mod objects;
@@ -19,6 +20,10 @@ use args::Command;
 
 pub(super) async fn run(command: Command) -> anyhow::Result<()> {
     match command {
+        Command::Deploy(args) => deploy::run(args).await,
+        Command::Versions(args) => deploy::versions(args).await,
+        Command::Rollback(args) => deploy::roll_back(args).await,
+        Command::Prune(args) => deploy::prune(args).await,
         Command::Objects(args) => objects::run(args).await,
         Command::Sql(args) => sql::run(args).await,
         Command::Logs(args) => logs::run(args).await,
