@@ -14,7 +14,10 @@ use crate::harness::{Client, counter, eventually, probe};
 fn other_probe(folder: &Path, word: &str) -> PathBuf {
     const OLD: &[u8] = b"not broken\n";
     let mut wasm = std::fs::read(probe()).unwrap();
-    let at = wasm.windows(OLD.len()).position(|part| part == OLD).unwrap();
+    let at = wasm
+        .windows(OLD.len())
+        .position(|part| part == OLD)
+        .unwrap();
     let new = format!("{word:<10}\n");
     wasm[at..at + OLD.len()].copy_from_slice(new.as_bytes());
     let file = folder.join(format!("{word}.wasm"));
@@ -30,14 +33,24 @@ impl Operated {
     }
 
     fn deploy(&self, component: &Path, more: &[&str]) -> Json {
-        let mut args = vec!["deploy", component.to_str().unwrap(), "--app", "probe", "--json"];
+        let mut args = vec![
+            "deploy",
+            component.to_str().unwrap(),
+            "--app",
+            "probe",
+            "--json",
+        ];
         args.extend(more);
         serde_json::from_str(&self.cli(&args)).unwrap()
     }
 
     fn deploy_refused(&self, component: &Path, more: &[&str]) -> String {
         let mut command = self.command();
-        command.arg("deploy").arg(component).args(["--app", "probe"]).args(more);
+        command
+            .arg("deploy")
+            .arg(component)
+            .args(["--app", "probe"])
+            .args(more);
         let output = command.output().unwrap();
         assert_eq!(output.status.code(), Some(1));
         String::from_utf8(output.stderr).unwrap()
@@ -49,23 +62,38 @@ async fn a_version_is_sent_served_and_gone_back_to() {
     let world = Operated::start().await;
     let folder = tempfile::tempdir().unwrap();
     assert_eq!(world.word("a").await, "not broken");
-    world.host.run("kept", json!([{"sql": "CREATE TABLE t (x)"}])).await;
+    world
+        .host
+        .run("kept", json!([{"sql": "CREATE TABLE t (x)"}]))
+        .await;
 
     let two = other_probe(folder.path(), "second");
     let planned = world.deploy(&two, &["--plan"]);
-    assert_eq!((&planned["version"], &planned["from"]), (&Json::Null, &json!(1)));
+    assert_eq!(
+        (&planned["version"], &planned["from"]),
+        (&Json::Null, &json!(1))
+    );
     assert_eq!(world.word("a").await, "not broken");
     let deployed = world.deploy(&two, &["--note", "other words"]);
-    assert_eq!((&deployed["version"], &deployed["from"]), (&json!(2), &json!(1)));
+    assert_eq!(
+        (&deployed["version"], &deployed["from"]),
+        (&json!(2), &json!(1))
+    );
     assert_eq!(world.word("a").await, "second");
     // State is kept.
-    let ran = world.host.run("kept", json!([{"sql": "INSERT INTO t VALUES (1)"}])).await;
+    let ran = world
+        .host
+        .run("kept", json!([{"sql": "INSERT INTO t VALUES (1)"}]))
+        .await;
     assert_eq!(ran.results[0]["rows_written"], 1, "{:?}", ran.all);
 
     let versions: Json = serde_json::from_str(&world.cli(&["versions", "--json"])).unwrap();
     assert_eq!(versions["current"], 2);
     let listed = versions["versions"].as_array().unwrap();
-    let seen: Vec<_> = listed.iter().map(|one| (&one["version"], &one["by"], &one["note"])).collect();
+    let seen: Vec<_> = listed
+        .iter()
+        .map(|one| (&one["version"], &one["by"], &one["note"]))
+        .collect();
     let expected = [
         (&json!(2), &json!("this machine"), &json!("other words")),
         (&json!(1), &json!("command line"), &json!("")),
@@ -77,10 +105,18 @@ async fn a_version_is_sent_served_and_gone_back_to() {
     world.cli(&["rollback", "2"]);
     assert_eq!(world.word("a").await, "second");
     let again = world.deploy(&two, &[]);
-    assert_eq!((&again["unchanged"], &again["version"]), (&json!(true), &json!(3)));
-    let pruned: Json = serde_json::from_str(&world.cli(&["prune", "--keep", "1", "--json"])).unwrap();
+    assert_eq!(
+        (&again["unchanged"], &again["version"]),
+        (&json!(true), &json!(3))
+    );
+    let pruned: Json =
+        serde_json::from_str(&world.cli(&["prune", "--keep", "1", "--json"])).unwrap();
     assert_eq!(pruned["versions"], json!([1, 2]));
-    assert!(world.deploy_refused(Path::new("none.wasm"), &[]).contains("none.wasm"));
+    assert!(
+        world
+            .deploy_refused(Path::new("none.wasm"), &[])
+            .contains("none.wasm")
+    );
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -115,20 +151,34 @@ async fn what_was_deployed_is_served_after_a_restart() {
 async fn what_cannot_be_served_changes_nothing() {
     let world = Operated::start().await;
     let folder = tempfile::tempdir().unwrap();
-    world.host.run("there", json!([{"sql": "CREATE TABLE t (x)"}])).await;
+    world
+        .host
+        .run("there", json!([{"sql": "CREATE TABLE t (x)"}]))
+        .await;
     let broken = folder.path().join("broken.wasm");
     std::fs::write(&broken, "no component").unwrap();
     let told = world.deploy_refused(&broken, &[]);
     assert!(told.contains("does not begin like WebAssembly"), "{told}");
     let told = world.deploy_refused(&counter(), &[]);
-    assert!(told.contains("Probe") && told.contains("--remove-classes"), "{told}");
+    assert!(
+        told.contains("Probe") && told.contains("--remove-classes"),
+        "{told}"
+    );
 
     let digest = "0".repeat(64);
     let path = "/v1/apps/probe/deployments";
-    let answer = world.ask(Method::POST, path, json!({"component": digest})).await;
+    let answer = world
+        .ask(Method::POST, path, json!({"component": digest}))
+        .await;
     assert_eq!(answer.status, 404, "{}", answer.text());
     let blob = format!("/v1/apps/probe/blobs/{digest}");
-    assert_eq!(world.ask(Method::PUT, &blob, json!("other bytes")).await.status, 422);
+    assert_eq!(
+        world
+            .ask(Method::PUT, &blob, json!("other bytes"))
+            .await
+            .status,
+        422
+    );
 
     let two = other_probe(folder.path(), "second");
     let sent = world.deploy(&two, &["--plan"]);
@@ -138,8 +188,14 @@ async fn what_cannot_be_served_changes_nothing() {
         json!({"component": component, "manifest": manifest})
     };
     for (manifest, part) in [
-        ("name = 'probe'\ncolour = 1\n[limits]\ncpu_ms = -1\n", "2:1: unknown key `colour`"),
-        ("name = 'probe'\ncolour = 1\n[limits]\ncpu_ms = -1\n", "4:10: `limits.cpu_ms`"),
+        (
+            "name = 'probe'\ncolour = 1\n[limits]\ncpu_ms = -1\n",
+            "2:1: unknown key `colour`",
+        ),
+        (
+            "name = 'probe'\ncolour = 1\n[limits]\ncpu_ms = -1\n",
+            "4:10: `limits.cpu_ms`",
+        ),
         ("name = 'another'\n", "another"),
     ] {
         let answer = world.ask(Method::POST, path, wish(manifest)).await;
@@ -153,7 +209,10 @@ async fn what_cannot_be_served_changes_nothing() {
     assert_eq!(removed["added"], json!(["Counter"]));
     assert_eq!(world.host.get("/Counter/new").await.text(), "1\n");
     world.cli(&["rollback"]);
-    let ran = world.host.run("there", json!([{"sql": "INSERT INTO t VALUES (1)"}])).await;
+    let ran = world
+        .host
+        .run("there", json!([{"sql": "INSERT INTO t VALUES (1)"}]))
+        .await;
     assert_eq!(ran.results[0]["rows_written"], 1);
 }
 
@@ -177,7 +236,9 @@ async fn going_back_under_load_fails_no_request() {
         .collect();
     for version in [1, 2, 1, 2, 1] {
         let body = json!({"version": version});
-        let answer = world.ask(Method::POST, "/v1/apps/probe/rollback", body).await;
+        let answer = world
+            .ask(Method::POST, "/v1/apps/probe/rollback", body)
+            .await;
         assert_eq!(answer.status, 200, "{}", answer.text());
         let word = if version == 1 { "not broken" } else { "second" };
         assert_eq!(world.word("watched").await, word);
@@ -189,7 +250,9 @@ async fn going_back_under_load_fails_no_request() {
     }
     eventually("the record of it", async || {
         let log = world.host.log();
-        let told = log.iter().filter(|record| record["message"] == "rolled back");
+        let told = log
+            .iter()
+            .filter(|record| record["message"] == "rolled back");
         (told.count() == 5).then_some(())
     })
     .await;
@@ -216,7 +279,9 @@ async fn load(host: Client, client: u32, stop: Arc<AtomicBool>) -> u64 {
 async fn a_host_without_an_app_says_what_is_missing() {
     let empty = tempfile::tempdir().unwrap();
     let mut serve = crate::harness::dormouse();
-    serve.args(["serve", "--data", "data"]).current_dir(empty.path());
+    serve
+        .args(["serve", "--data", "data"])
+        .current_dir(empty.path());
     let output = serve.output().unwrap();
     let told = String::from_utf8(output.stderr).unwrap();
     assert_eq!(output.status.code(), Some(1));

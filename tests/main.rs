@@ -23,6 +23,7 @@ mod interleaving;
 mod limits;
 mod log_records;
 mod one_instance;
+mod pairs;
 mod parallel;
 mod refusals;
 mod routing;

@@ -24,7 +24,7 @@ pub struct Host {
     /// The data folder, on the host's machine.
     pub data: String,
     /// Where the public door listens.
-    pub listen: String,
+    pub listen: Option<String>,
     /// Objects with an instance, of all apps.
     pub awake: usize,
     /// How many could be awake at once.

@@ -18,7 +18,7 @@ pub(super) async fn host(_: May<Read>, From(state): From<State>) -> Json<Host> {
         pid: std::process::id(),
         uptime_ms: state.0.began.elapsed().as_millis() as u64,
         data: host.data().display().to_string(),
-        listen: host.public_address().to_string(),
+        listen: host.public_address().map(|address| address.to_string()),
         awake: host.awake(),
         awake_limit: host.awake_limit(),
     })

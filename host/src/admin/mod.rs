@@ -43,7 +43,7 @@ pub use records::Records;
 pub use tokens::{Scope, Tokens};
 
 use crate::host::Handle;
-use crate::server::{Problem, Serve, Server};
+use crate::server::{Listening, Problem, Serve};
 
 /// Headers of one request, names and values together.
 const HEADER_BYTES: usize = 64 << 10;
@@ -53,7 +53,7 @@ const CLOSE_WITHIN: Duration = Duration::from_secs(2);
 /// An open admin door.
 #[derive(Debug)]
 pub struct Admin {
-    server: Server,
+    listening: Listening,
     closing: watch::Sender<bool>,
     /// Removed from the data folder when the door closes.
     _local: Local,
@@ -91,10 +91,10 @@ impl Admin {
             closing: closed,
         };
         let door = Door(router(State(Arc::new(shared))).0);
-        let server = listen(addresses, door).await?;
-        let local = Local::write(&data, server.address(), &local_token)?;
+        let listening = listen(addresses, door).await?;
+        let local = Local::write(&data, listening.address(), &local_token)?;
         Ok(Self {
-            server,
+            listening,
             closing,
             _local: local,
         })
@@ -102,25 +102,25 @@ impl Admin {
 
     #[must_use]
     pub const fn address(&self) -> SocketAddr {
-        self.server.address()
+        self.listening.address()
     }
 
     /// Ends streams, lets other answers finish for a moment.
     pub async fn close(self) {
         self.closing.send_replace(true);
-        self.server.stop(CLOSE_WITHIN).await;
+        self.listening.stop(CLOSE_WITHIN).await;
     }
 }
 
-async fn listen(addresses: &[SocketAddr], door: Door) -> anyhow::Result<Server> {
+async fn listen(addresses: &[SocketAddr], door: Door) -> anyhow::Result<Listening> {
     let (last, first) = addresses.split_last().expect("an address is given");
     for address in first {
-        match Server::open(*address, door.clone(), HEADER_BYTES).await {
+        match Listening::start(*address, door.clone(), HEADER_BYTES).await {
             Err(error) if error.kind() == std::io::ErrorKind::AddrInUse => {}
             opened => return opened.with_context(|| cannot_listen(*address)),
         }
     }
-    let opened = Server::open(*last, door, HEADER_BYTES).await;
+    let opened = Listening::start(*last, door, HEADER_BYTES).await;
     opened.with_context(|| cannot_listen(*last))
 }
 

@@ -19,7 +19,7 @@ pub(super) async fn open(
     records: Records,
     first: FirstToken,
 ) -> anyhow::Result<Option<Admin>> {
-    let addresses = door.admin(host.address());
+    let addresses = door.admin(serve::address(host));
     if addresses.is_empty() {
         return Ok(None);
     }

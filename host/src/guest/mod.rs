@@ -22,6 +22,7 @@ mod imports;
 mod instance;
 mod limits;
 mod operator;
+mod random;
 mod report;
 mod socket;
 mod stdio;

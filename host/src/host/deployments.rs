@@ -131,7 +131,7 @@ impl Handle {
             component: self.catalog.blob(&new.component)?,
             manifest: manifest.clone(),
         };
-        let served = load(&self.engine, &self.data, &app).await;
+        let served = load(&self.engine, &self.cache, &app).await;
         let served =
             served.map_err(|error| DeployError::Refused(format!("{:#}", error.root_cause())))?;
         let plan = self.compare(&now, &manifest, &served)?;

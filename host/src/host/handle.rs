@@ -23,9 +23,11 @@ pub struct Handle {
     pub(super) registry: Registry,
     pub(super) alarms: Alarms,
     pub(super) data: Arc<Path>,
+    /// Where compiled code is kept.
+    pub(super) cache: Arc<Path>,
     pub(super) limits: server::Limits,
     pub(super) manifest: Arc<RwLock<Arc<Manifest>>>,
-    pub(super) public: SocketAddr,
+    pub(super) public: Option<SocketAddr>,
     pub(super) catalog: Arc<Catalog>,
     /// Held while a version is checked and taken over.
     pub(super) deploying: Arc<tokio::sync::Mutex<()>>,
@@ -54,9 +56,9 @@ impl Handle {
         manifest.unwrap_or_else(PoisonError::into_inner).clone()
     }
 
-    /// Where the public door listens.
+    /// Where the public door listens, if it does.
     #[must_use]
-    pub const fn public_address(&self) -> SocketAddr {
+    pub const fn public_address(&self) -> Option<SocketAddr> {
         self.public
     }
 
@@ -104,7 +106,7 @@ impl Handle {
     /// Serves other code from now on. Objects keep their state; events in flight
     /// finish on the old code. On an error nothing has changed.
     pub async fn deploy(&self, app: App) -> anyhow::Result<()> {
-        let served = load(&self.engine, &self.data, &app).await?;
+        let served = load(&self.engine, &self.cache, &app).await?;
         self.registry.replace(served);
         *self
             .manifest

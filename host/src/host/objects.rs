@@ -140,7 +140,8 @@ impl Handle {
 
     #[must_use]
     pub fn sockets(&self, object: &Address) -> Vec<SocketInfo> {
-        self.registry.sockets(&object.class, object.id)
+        let hub = self.registry.hub(object);
+        hub.map_or_else(Vec::new, |hub| hub.describe())
     }
 
     /// What the registry knows of the objects it holds at the moment.

@@ -4,17 +4,19 @@
 //! once (`TCP_NODELAY`): without it each streamed answer costs 40 ms.
 
 use std::convert::Infallible;
+use std::fmt::Display;
 use std::io;
 use std::net::SocketAddr;
 use std::time::Duration;
 
 use axum::body::Body as HttpBody;
-use axum::response::Response;
-use http::Request;
 use hyper::body::Incoming;
+use hyper::service::Service;
+use hyper::{Request, Response};
 use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
 use hyper_util::server::conn::auto;
 use hyper_util::server::graceful::GracefulShutdown;
+use tokio::io::DuplexStream;
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::oneshot;
 use tokio::task::JoinHandle;
@@ -28,33 +30,83 @@ const HEAD_TIMEOUT: Duration = Duration::from_secs(30);
 /// After an error that is not the client's (such as too many open files).
 const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
 
+/// What a connection inside the process may hold in each direction (bytes).
+const PIPE_BYTES: usize = 64 << 10;
+
 /// What answers the requests that come in at a door.
 pub trait Serve: Clone + Send + Sync + 'static {
-    fn serve(self, request: Request<HttpBody>) -> impl Future<Output = Response> + Send;
+    fn serve(self, request: Request<HttpBody>) -> impl Future<Output = Response<HttpBody>> + Send;
 }
 
-/// A door, open from `start` to `stop`.
+/// The public door, open from `start` to `stop`.
 #[derive(Debug)]
 pub struct Server {
+    door: Door,
+    header_bytes: usize,
+    listening: Option<Listening>,
+}
+
+/// An address that is listened on; any door can stand behind it.
+#[derive(Debug)]
+pub struct Listening {
     address: SocketAddr,
     stop: oneshot::Sender<()>,
     accepting: JoinHandle<GracefulShutdown>,
 }
 
 impl Server {
-    /// Opens the public door.
-    pub async fn start(at: SocketAddr, registry: Registry, limits: Limits) -> io::Result<Self> {
+    /// Without an address only `connect` leads in.
+    pub async fn start(
+        at: Option<SocketAddr>,
+        registry: Registry,
+        limits: Limits,
+    ) -> io::Result<Self> {
         let door = Door::new(registry, limits);
-        Self::open(at, door, limits.request_header_bytes).await
+        let listening = match at {
+            Some(at) => {
+                Some(Listening::start(at, door.clone(), limits.request_header_bytes).await?)
+            }
+            None => None,
+        };
+        Ok(Self {
+            door,
+            header_bytes: limits.request_header_bytes,
+            listening,
+        })
     }
 
-    /// Opens any door. Far more than `header_bytes` of headers end a connection.
-    pub async fn open(at: SocketAddr, door: impl Serve, header_bytes: usize) -> io::Result<Self> {
+    /// `None` if nothing is listened on.
+    #[must_use]
+    pub fn address(&self) -> Option<SocketAddr> {
+        self.listening.as_ref().map(Listening::address)
+    }
+
+    /// A client's end of a connection that no network carries.
+    #[must_use]
+    pub fn connect(&self) -> DuplexStream {
+        let (client, server) = tokio::io::duplex(PIPE_BYTES);
+        let connection = protocol(self.header_bytes)
+            .serve_connection_with_upgrades(TokioIo::new(server), service(&self.door))
+            .into_owned();
+        tokio::spawn(carry(connection));
+        client
+    }
+
+    /// Accepts nothing more and lets requests in flight finish, up to `within`.
+    pub async fn stop(self, within: Duration) {
+        if let Some(listening) = self.listening {
+            listening.stop(within).await;
+        }
+    }
+}
+
+impl Listening {
+    /// Far more than `header_bytes` of headers end a connection.
+    pub async fn start(at: SocketAddr, door: impl Serve, header_bytes: usize) -> io::Result<Self> {
         let listener = TcpListener::bind(at).await?;
         let address = listener.local_addr()?;
         let (stop, stopped) = oneshot::channel();
-        let protocol = protocol(header_bytes);
-        let accepting = tokio::spawn(accept(listener, door, protocol, stopped));
+        let accepting = tokio::spawn(accept(listener, door, protocol(header_bytes), stopped));
         Ok(Self {
             address,
             stop,
@@ -126,16 +178,23 @@ fn spawn(
     if let Err(error) = stream.set_nodelay(true) {
         tracing::debug!(%error, "TCP_NODELAY could not be set");
     }
+    let connection = protocol.serve_connection_with_upgrades(TokioIo::new(stream), service(door));
+    tokio::spawn(carry(connections.watch(connection.into_owned())));
+}
+
+fn service<D: Serve>(
+    door: &D,
+) -> impl Service<Request<Incoming>, Response = Response<HttpBody>, Error = Infallible, Future: Send>
++ use<D> {
     let door = door.clone();
-    let service = hyper::service::service_fn(move |request: hyper::Request<Incoming>| {
+    hyper::service::service_fn(move |request: Request<Incoming>| {
         let door = door.clone();
         async move { Ok::<_, Infallible>(door.serve(request.map(HttpBody::new)).await) }
-    });
-    let connection = protocol.serve_connection_with_upgrades(TokioIo::new(stream), service);
-    let connection = connections.watch(connection.into_owned());
-    tokio::spawn(async move {
-        if let Err(error) = connection.await {
-            tracing::debug!(%error, "a connection ended early");
-        }
-    });
+    })
+}
+
+async fn carry<E: Display>(connection: impl Future<Output = Result<(), E>>) {
+    if let Err(error) = connection.await {
+        tracing::debug!(%error, "a connection ended early");
+    }
 }

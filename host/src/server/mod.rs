@@ -13,7 +13,7 @@ mod reply;
 mod upgrade;
 
 pub use ingress::Door;
-pub use listen::{Serve, Server};
+pub use listen::{Listening, Serve, Server};
 pub(crate) use problem::Problem;
 
 /// What a client may send.
