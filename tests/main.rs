@@ -12,6 +12,7 @@ mod harness;
 mod admin;
 mod alarms;
 mod bodies;
+mod chat;
 mod classes;
 mod command_line;
 mod counter_survives;
