@@ -658,3 +658,34 @@ async fn a_command_that_finds_no_host_says_what_to_do() {
     );
     assert!(Path::new(app.path()).exists());
 }
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn metrics_count_by_class_and_name_no_object() {
+    let world = Operated::start().await;
+    for name in ["metered-a", "metered-b"] {
+        world.host.run(name, json!([{"memory": "incr"}])).await;
+        world.host.get(&format!("/Nobody/{name}")).await;
+    }
+    let answer = world.ask(Method::GET, "/metrics", Json::Null).await;
+    let text = answer.text();
+    assert!(
+        answer
+            .header("content-type")
+            .starts_with("application/openmetrics-text")
+    );
+    assert!(text.ends_with("# EOF\n"), "{text}");
+    for line in [
+        "# TYPE dormouse_http_requests counter",
+        "dormouse_http_requests_total{code=\"200\"} 2",
+        "dormouse_http_requests_total{code=\"404\"} 2",
+        "dormouse_http_request_duration_seconds_count 4",
+        "dormouse_object_events_total{class=\"Probe\",kind=\"fetch\"} 2",
+        "dormouse_object_wakes_total{class=\"Probe\"} 2",
+        "dormouse_deployed_version 1",
+        "dormouse_storage_healthy 1",
+    ] {
+        assert!(text.lines().any(|found| found == line), "{line} in {text}");
+    }
+    assert!(text.contains("process_resident_memory_bytes "), "{text}");
+    assert!(!text.contains("metered"), "{text}");
+}

@@ -8,7 +8,7 @@ use http::Method;
 use serde_json::{Value as Json, json};
 
 use crate::admin::Operated;
-use crate::harness::{Client, counter, eventually, probe};
+use crate::harness::{Client, Process, counter, dormouse, eventually, probe, share_compiled_code};
 
 /// The same component with other words in it.
 fn other_probe(folder: &Path, word: &str) -> PathBuf {
@@ -276,14 +276,55 @@ async fn load(host: Client, client: u32, stop: Arc<AtomicBool>) -> u64 {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_host_without_an_app_says_what_is_missing() {
-    let empty = tempfile::tempdir().unwrap();
-    let mut serve = crate::harness::dormouse();
-    serve
-        .args(["serve", "--data", "data"])
-        .current_dir(empty.path());
-    let output = serve.output().unwrap();
+async fn an_empty_host_waits_for_its_first_deployment() {
+    let home = tempfile::tempdir().unwrap();
+    let data = home.path().join("data");
+    std::fs::create_dir(&data).unwrap();
+    share_compiled_code(&data).await;
+    let serve = |more: &[&str]| {
+        let mut serve = dormouse();
+        serve.args(["serve", "--data", "data", "--listen", "127.0.0.1:0"]);
+        serve.args(more).current_dir(home.path());
+        serve
+    };
+    let output = serve(&["--admin", "off"]).output().unwrap();
     let told = String::from_utf8(output.stderr).unwrap();
     assert_eq!(output.status.code(), Some(1));
     assert!(told.contains("nothing has been deployed"), "{told}");
+
+    // The first address it tells is that of its admin door.
+    let mut host = Process::start(&mut serve(&[])).await;
+    host.until_said("Waiting").await;
+    let ready = host.get("/health/ready").await;
+    assert_eq!(ready.status, 503, "{}", ready.text());
+    assert_eq!(host.get("/v1/apps").await.status, 401);
+    host.get("/anything").await.json();
+    let deploy = |component: &Path, more: &[&str]| {
+        let mut deploy = dormouse();
+        deploy
+            .args(["deploy", "--data", "data"])
+            .arg(component)
+            .args(more);
+        deploy.current_dir(home.path()).output().unwrap()
+    };
+    let broken = home.path().join("broken.wasm");
+    std::fs::write(&broken, "no component").unwrap();
+    assert_eq!(deploy(&broken, &[]).status.code(), Some(1));
+    assert!(deploy(&counter(), &["--plan"]).status.success());
+    let deployed = deploy(&counter(), &[]);
+    assert!(deployed.status.success(), "{deployed:?}");
+    let address = eventually("the public door", async || {
+        let lines = host.stdout();
+        let line = lines.iter().find(|line| line.contains("Serving"))?;
+        line.split("http://").nth(1).map(str::to_owned)
+    })
+    .await;
+    let public = Client {
+        address: address.parse().unwrap(),
+    };
+    assert_eq!(public.get("/Counter/first").await.text(), "1\n");
+    host.terminate();
+    assert!(host.ended().await.success());
+    let again = Process::start(&mut serve(&[])).await;
+    assert_eq!(again.get("/Counter/first").await.text(), "2\n");
 }

@@ -11,6 +11,7 @@ use std::time::{Duration, Instant};
 
 use anyhow::Context as _;
 use dormouse_storage::{Env, Storage};
+use tokio::net::TcpListener;
 
 use crate::alarm::{Alarms, Scheduler};
 use crate::clock::Clock;
@@ -18,7 +19,7 @@ use crate::deploy::Catalog;
 use crate::guest::{self, Code, Engine, EngineOptions};
 use crate::manifest::Manifest;
 use crate::object::{Options, Registry, Served};
-use crate::server::{self, Server};
+use crate::server::{self, Server, Tls};
 
 pub use crate::guest::{Interface, Report};
 pub use deployments::{DeployError, Plan};
@@ -67,6 +68,8 @@ pub struct Builder {
     data: PathBuf,
     code_cache: Option<PathBuf>,
     listen: Option<SocketAddr>,
+    listener: Option<std::net::TcpListener>,
+    tls: Option<Tls>,
     engine: Option<Engine>,
     code: Option<Arc<Code>>,
     clock: Clock,
@@ -86,6 +89,20 @@ impl Builder {
     pub fn listen(self, at: SocketAddr) -> Self {
         let listen = Some(at);
         Self { listen, ..self }
+    }
+
+    /// A socket that listens already, such as one from systemd; instead of `listen`.
+    #[must_use]
+    pub fn listener(self, listener: std::net::TcpListener) -> Self {
+        let listener = Some(listener);
+        Self { listener, ..self }
+    }
+
+    /// Speaks TLS where it listens.
+    #[must_use]
+    pub fn tls(self, tls: Tls) -> Self {
+        let tls = Some(tls);
+        Self { tls, ..self }
     }
 
     /// Shared by several hosts of a process: each engine reserves much of the
@@ -153,11 +170,8 @@ impl Builder {
             engine.live_objects(),
             served,
         );
-        let server = Server::start(self.listen, registry.clone(), limits).await;
-        let server = server.with_context(|| match self.listen {
-            Some(address) => format!("cannot listen on {address}"),
-            None => "cannot serve".to_owned(),
-        })?;
+        let listener = listener(self.listener, self.listen).await?;
+        let server = Server::start(listener, self.tls, registry.clone(), limits)?;
         let scheduler = alarms::start(&storage, &alarms, &registry, clock);
         let handle = Handle {
             engine,
@@ -190,6 +204,8 @@ impl Host {
             data: PathBuf::from(".dormouse"),
             code_cache: None,
             listen: None,
+            listener: None,
+            tls: None,
             engine: None,
             code: None,
             clock: Clock::system(),
@@ -247,6 +263,23 @@ impl Deref for Host {
     fn deref(&self) -> &Handle {
         &self.handle
     }
+}
+
+async fn listener(
+    given: Option<std::net::TcpListener>,
+    at: Option<SocketAddr>,
+) -> anyhow::Result<Option<TcpListener>> {
+    if let Some(given) = given {
+        given.set_nonblocking(true)?;
+        return Ok(Some(TcpListener::from_std(given)?));
+    }
+    let Some(at) = at else {
+        return Ok(None);
+    };
+    let bound = TcpListener::bind(at).await;
+    Ok(Some(
+        bound.with_context(|| format!("cannot listen on {at}"))?,
+    ))
 }
 
 /// What a component is, as this host sees it.

@@ -15,6 +15,7 @@ pub mod guest;
 pub mod host;
 pub mod id;
 pub mod manifest;
+pub mod measures;
 pub mod object;
 pub mod outbox;
 pub mod server;

@@ -36,6 +36,8 @@ pub(crate) fn dormouse() -> Command {
         "LISTEN",
         "DATA",
         "ADMIN",
+        "TLS_CERT",
+        "TLS_KEY",
         "SHUTDOWN_TIMEOUT",
         "LOG",
         "LOG_FORMAT",

@@ -1,6 +1,7 @@
 //! Deployments: versions of an app, uploads, going back.
 
 use axum::body::Body;
+use bytes::Bytes;
 use http::StatusCode;
 use http_body_util::{BodyExt as _, Limited};
 use serde::Deserialize;
@@ -58,10 +59,7 @@ pub(super) async fn upload(
     Path(blob): Path<Blob>,
     body: Body,
 ) -> Result<StatusCode, Refusal> {
-    let bytes = Limited::new(body, MAX_BLOB_BYTES).collect().await;
-    let bytes =
-        bytes.map_err(|error| Refusal::bad_request(format!("the upload ended: {error}")))?;
-    let bytes = bytes.to_bytes();
+    let bytes = receive(body).await?;
     let app = at.app;
     let put = tokio::task::spawn_blocking(move || app.catalog().put_blob(&blob.digest, &bytes));
     let put = put.await.map_err(|error| Refusal::failed(&error.into()))?;
@@ -120,6 +118,14 @@ pub(super) async fn prune(
         versions: pruned.versions,
         bytes: pruned.bytes,
     }))
+}
+
+/// The whole body of an upload.
+pub(super) async fn receive(body: Body) -> Result<Bytes, Refusal> {
+    let bytes = Limited::new(body, MAX_BLOB_BYTES).collect().await;
+    let bytes =
+        bytes.map_err(|error| Refusal::bad_request(format!("the upload ended: {error}")))?;
+    Ok(bytes.to_bytes())
 }
 
 fn tell(version: &Version, what: &str) {

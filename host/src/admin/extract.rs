@@ -4,6 +4,7 @@ use std::marker::PhantomData;
 
 use axum::extract::{FromRequest, FromRequestParts, RawPathParams, Request};
 use axum::response::{IntoResponse, Response};
+use http::HeaderMap;
 use http::header::AUTHORIZATION;
 use http::request::Parts;
 use serde::Serialize;
@@ -11,7 +12,7 @@ use serde::de::DeserializeOwned;
 
 use super::State;
 use super::refusal::Refusal;
-use super::tokens::{Scope, Token};
+use super::tokens::{Scope, Token, Tokens};
 use crate::host::Handle;
 
 /// A right that an operation needs.
@@ -42,34 +43,42 @@ impl<R: Right> FromRequestParts<State> for May<R> {
     type Rejection = Refusal;
 
     async fn from_request_parts(parts: &mut Parts, state: &State) -> Result<Self, Refusal> {
-        let secret = bearer(parts).ok_or_else(|| {
-            Refusal::unauthorized(
-                "send `authorization: Bearer TOKEN`; the first token was printed when the host \
-                 started for the first time, `dormouse token create` makes others",
-            )
-        })?;
-        let unknown = || Refusal::unauthorized("no such token; it may have been deleted");
-        let token = state.0.tokens.find(secret).ok_or_else(unknown)?;
-        if !token.allows(R::SCOPE) {
-            return Err(Refusal::forbidden(R::SCOPE, None));
-        }
         let app = app_in_path(parts, state).await;
-        let allowed = match &app {
-            Some(app) => token.allows_app(app),
-            // Of what belongs to no app, a token for some apps may only read.
-            None => token.apps.is_none() || R::SCOPE == Scope::Read,
-        };
-        if !allowed {
-            return Err(Refusal::forbidden(
-                R::SCOPE,
-                Some(app.as_deref().unwrap_or("*")),
-            ));
-        }
+        let token = authorize(&state.0.tokens, &parts.headers, R::SCOPE, app.as_deref())?;
         Ok(Self {
             token,
             right: PhantomData,
         })
     }
+}
+
+/// The token of a request, if it allows `scope`, also for the app that is named.
+pub(super) fn authorize(
+    tokens: &Tokens,
+    headers: &HeaderMap,
+    scope: Scope,
+    app: Option<&str>,
+) -> Result<Token, Refusal> {
+    let secret = bearer(headers).ok_or_else(|| {
+        Refusal::unauthorized(
+            "send `authorization: Bearer TOKEN`; the first token was printed when the host \
+             started for the first time, `dormouse token create` makes others",
+        )
+    })?;
+    let unknown = || Refusal::unauthorized("no such token; it may have been deleted");
+    let token = tokens.find(secret).ok_or_else(unknown)?;
+    if !token.allows(scope) {
+        return Err(Refusal::forbidden(scope, None));
+    }
+    let allowed = match app {
+        Some(app) => token.allows_app(app),
+        // Of what belongs to no app, a token for some apps may only read.
+        None => token.apps.is_none() || scope == Scope::Read,
+    };
+    if !allowed {
+        return Err(Refusal::forbidden(scope, Some(app.unwrap_or("*"))));
+    }
+    Ok(token)
 }
 
 /// As [`May`], with the app that the path names.
@@ -110,8 +119,8 @@ impl State {
     }
 }
 
-fn bearer(parts: &Parts) -> Option<&str> {
-    let header = parts.headers.get(AUTHORIZATION)?.to_str().ok()?;
+fn bearer(headers: &HeaderMap) -> Option<&str> {
+    let header = headers.get(AUTHORIZATION)?.to_str().ok()?;
     let (scheme, secret) = header.split_once(' ')?;
     scheme.eq_ignore_ascii_case("bearer").then(|| secret.trim())
 }

@@ -13,10 +13,13 @@ mod apps;
 mod deployments;
 mod extract;
 mod fetch;
+mod first;
 mod health;
 mod local;
 mod logs;
+mod metrics;
 mod objects;
+mod page;
 mod records;
 mod refusal;
 mod tokens;
@@ -38,6 +41,7 @@ use utoipa::openapi::security::{HttpAuthScheme, HttpBuilder, SecurityScheme};
 use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
+pub use first::First;
 pub use local::{Local, find_local};
 pub use records::Records;
 pub use tokens::{Scope, Tokens};
@@ -157,6 +161,7 @@ fn router(state: State) -> (axum::Router, utoipa::openapi::OpenApi) {
     let (router, mut description) = OpenApiRouter::with_openapi(Description::openapi())
         .routes(routes!(health::live))
         .routes(routes!(health::ready))
+        .routes(routes!(metrics::metrics))
         .routes(routes!(apps::host))
         .routes(routes!(apps::list))
         .routes(routes!(deployments::list, deployments::deploy))
@@ -188,6 +193,7 @@ fn router(state: State) -> (axum::Router, utoipa::openapi::OpenApi) {
     let router = router
         .route("/openapi.json", document)
         .route(fetch::PATH, axum::routing::any(fetch::forward))
+        .merge(page::router())
         .fallback(nothing_here)
         .method_not_allowed_fallback(wrong_method)
         .with_state(state);

@@ -10,7 +10,7 @@ use std::time::Duration;
 use clap::builder::styling::{AnsiColor, Styles};
 use clap::{Args, Parser, Subcommand, ValueEnum};
 
-use super::remote;
+use super::{remote, tools};
 use crate::manifest::{self, Manifest};
 
 const STYLES: Styles = Styles::styled()
@@ -43,6 +43,8 @@ pub(super) enum Command {
     Inspect(Inspect),
     #[command(flatten)]
     Remote(remote::args::Command),
+    #[command(flatten)]
+    Tools(tools::args::Command),
 }
 
 /// Make a project: a counter to start from
@@ -135,7 +137,31 @@ pub(super) struct Serve {
     #[command(flatten)]
     pub(super) door: Door,
     #[command(flatten)]
+    pub(super) tls: Tls,
+    #[command(flatten)]
     pub(super) log: Log,
+}
+
+/// TLS at the public door. The files are read again when they change.
+#[derive(Debug, Args)]
+pub(super) struct Tls {
+    /// Certificates in PEM, the host's own first; makes the public door speak TLS
+    #[arg(
+        long = "tls-cert",
+        value_name = "FILE",
+        env = "DORMOUSE_TLS_CERT",
+        requires = "key"
+    )]
+    pub(super) certificates: Option<PathBuf>,
+    /// The private key for them, in PEM
+    #[arg(
+        id = "key",
+        long = "tls-key",
+        value_name = "FILE",
+        env = "DORMOUSE_TLS_KEY",
+        requires = "certificates"
+    )]
+    pub(super) key: Option<PathBuf>,
 }
 
 /// Show a component's classes, imports, exports and versions
@@ -331,6 +357,8 @@ mod tests {
             ("data", "DORMOUSE_DATA"),
             ("admin", "DORMOUSE_ADMIN"),
             ("shutdown-timeout", "DORMOUSE_SHUTDOWN_TIMEOUT"),
+            ("tls-cert", "DORMOUSE_TLS_CERT"),
+            ("tls-key", "DORMOUSE_TLS_KEY"),
             ("log", "DORMOUSE_LOG"),
             ("log-format", "DORMOUSE_LOG_FORMAT"),
         ];

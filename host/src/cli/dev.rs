@@ -208,7 +208,7 @@ impl Running {
         self.manifest = manifest;
         self.digest = built.digest;
         if self.host.classes() != classes {
-            serve::announce(&self.manifest, &self.host);
+            serve::announce(&self.manifest, &self.host, "http");
         }
         Ok(())
     }
@@ -256,7 +256,7 @@ async fn start(door: &args::Door, records: &Records, built: Built) -> anyhow::Re
             wanted.port()
         ));
     }
-    serve::announce(&built.app.manifest, &host);
+    serve::announce(&built.app.manifest, &host, "http");
     let admin = operate::open(&host, door, records.clone(), FirstToken::None).await?;
     terminal::status(
         "Watching",

@@ -17,7 +17,9 @@ mod project;
 mod remote;
 mod serve;
 mod stop;
+mod system;
 mod terminal;
+mod tools;
 mod vendor;
 mod watch;
 
@@ -42,6 +44,7 @@ pub async fn run(cli: Cli) -> ExitCode {
         Command::Dev(args) => dev::run(args).await,
         Command::Serve(args) => serve::run(args).await,
         Command::Inspect(args) => inspect::run(&args).await,
+        Command::Tools(command) => tools::run(command),
         Command::Remote(command) => remote::run(command).await,
     };
     match done {

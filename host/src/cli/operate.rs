@@ -1,8 +1,10 @@
-//! Operate: opens the admin door beside a host that `serve` or `dev` has started.
+//! Operate: opens the admin door, beside a host that `serve` or `dev` has started or
+//! before there is anything to serve.
 
-use super::{args, serve, terminal};
-use crate::admin::{Admin, Records, Tokens};
-use crate::host::Host;
+use super::{args, serve, system, terminal};
+use crate::admin::{Admin, First, Records, Tokens};
+use crate::deploy::Catalog;
+use crate::host::{Host, Settings};
 
 /// Whether a token is made where there is none yet.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -29,7 +31,38 @@ pub(super) async fn open(
         FirstToken::None => None,
     };
     let admin = Admin::open(&addresses, host.handle(), tokens, records).await?;
-    terminal::answer("Admin", serve::url(admin.address()));
+    terminal::answer("Admin", serve::url("http", admin.address()));
+    show(secret);
+    Ok(Some(admin))
+}
+
+/// Waits until something is deployed to a data folder that has nothing yet.
+pub(super) async fn first(
+    door: &args::Door,
+    settings: &Settings,
+    catalog: Catalog,
+) -> anyhow::Result<()> {
+    let addresses = door.admin(settings.listen);
+    if addresses.is_empty() {
+        anyhow::bail!(
+            "nothing has been deployed to {}, and the admin door is off; name an app \
+             (`dormouse serve DIR`) or open the door",
+            settings.data.display()
+        );
+    }
+    let tokens = Tokens::open(&settings.data)?;
+    let secret = tokens.first()?;
+    let waiting = First::open(&addresses, &settings.data, tokens, catalog).await?;
+    terminal::answer("Admin", serve::url("http", waiting.address()));
+    show(secret);
+    system::ready();
+    terminal::status("Waiting", "for the first `dormouse deploy`");
+    waiting.deployed().await;
+    waiting.close().await;
+    Ok(())
+}
+
+fn show(secret: Option<String>) {
     if let Some(secret) = secret {
         terminal::answer("Token", secret);
         terminal::status(
@@ -37,5 +70,4 @@ pub(super) async fn open(
             "this token opens the admin door from anywhere and is shown this once",
         );
     }
-    Ok(Some(admin))
 }

@@ -13,6 +13,7 @@ use crate::alarm::{Address, Alarms};
 use crate::deploy::Catalog;
 use crate::guest::Engine;
 use crate::manifest::Manifest;
+use crate::measures::Measures;
 use crate::object::{Registry, Served};
 use crate::server;
 
@@ -76,7 +77,7 @@ impl Handle {
     /// How many objects could have one.
     #[must_use]
     pub fn awake_limit(&self) -> usize {
-        self.engine.live_objects() as usize
+        self.engine.live_objects()
     }
 
     /// What keeps the host from making writes durable, in words.
@@ -84,6 +85,11 @@ impl Handle {
     pub fn trouble(&self) -> Option<String> {
         let dead = self.registry.dead().map(|dead| dead.to_string());
         dead.or_else(|| self.storage.trouble().map(|error| error.to_string()))
+    }
+
+    #[must_use]
+    pub fn measures(&self) -> &Measures {
+        self.registry.measures()
     }
 
     /// A door to the objects beside the public one.

@@ -78,6 +78,7 @@ impl Live {
             Ok(awoken) => awoken,
             Err(fault) => return Caller::of(event).0.answer(&self.who, Err(fault)),
         };
+        self.registry.measures.wake(&self.key.class);
         let around = Surroundings {
             who: &self.who,
             signal: &self.signal,
@@ -96,6 +97,7 @@ impl Live {
             self.registry.dead.send_replace(Some(dead));
         }
         if let Some(ended) = finished.ended {
+            self.registry.measures.reset(&self.key.class, &ended.fault);
             let now_ms = self.registry.clock.unix_ms();
             alarm::after(self.database(), &ended, &runs, &note, now_ms);
         }

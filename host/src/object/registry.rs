@@ -21,6 +21,7 @@ use crate::clock::{Clock, Moment};
 use crate::event::{Event, Fault};
 use crate::guest::{Code, Identity, Limits};
 use crate::id::{Namespace, ObjectId, ObjectName};
+use crate::measures::Measures;
 use crate::socket::Hub;
 
 const SHARDS: usize = 64;
@@ -62,6 +63,7 @@ pub(super) struct Inner {
     pub(super) storage: Storage,
     pub(super) clock: Clock,
     pub(super) alarms: Alarms,
+    pub(super) measures: Measures,
     served: RwLock<Arc<Served>>,
     shards: Vec<Mutex<HashMap<Key, Entry>>>,
     /// One permit for each instance that the pool can hold.
@@ -168,6 +170,7 @@ impl Registry {
             storage,
             clock,
             alarms,
+            measures: Measures::default(),
             served: RwLock::new(Arc::new(served)),
             shards: (0..SHARDS).map(|_| Mutex::default()).collect(),
             room: Arc::new(Semaphore::new(live_objects)),
@@ -205,6 +208,11 @@ impl Registry {
             };
             Caller::of(event).0.answer(&who, Err(fault));
         }
+    }
+
+    #[must_use]
+    pub fn measures(&self) -> &Measures {
+        &self.0.measures
     }
 
     /// Why nothing can be made durable any more, if that is so.
@@ -334,6 +342,7 @@ impl Inner {
         let slot = entry
             .slot
             .get_or_insert_with(|| self.open_slot(&slot_key, object.clone(), hub.clone()));
+        self.measures.event(&slot_key.class, &event.kind);
         match slot.mailbox.try_send(event) {
             Ok(()) => Ok(()),
             Err(mpsc::error::TrySendError::Full(event)) => {

@@ -5,6 +5,7 @@
 //! makes an id and an event and waits for the reply.
 
 use std::borrow::Cow;
+use std::time::Instant;
 
 use axum::body::Body as HttpBody;
 use axum::response::{IntoResponse, Response};
@@ -42,12 +43,15 @@ struct Route<'a> {
 
 impl Serve for Door {
     async fn serve(self, request: Request<HttpBody>) -> Response {
+        let began = Instant::now();
         let (parts, body) = request.into_parts();
         let id = RequestId::next();
         let response = match self.ask(id, parts, body).await {
             Ok(response) => response,
             Err(problem) => problem.with_request(id).into_response(),
         };
+        let measures = self.registry.measures();
+        measures.request(response.status().as_u16(), began.elapsed());
         reply::mark(response, id)
     }
 }
@@ -60,6 +64,12 @@ impl Door {
             limits,
             scheme: "http",
         }
+    }
+
+    /// The same behind TLS, for the URLs that objects see.
+    pub(super) fn secure(self) -> Self {
+        let scheme = "https";
+        Self { scheme, ..self }
     }
 
     async fn ask(

@@ -23,6 +23,7 @@ use tokio::task::JoinHandle;
 
 use super::Limits;
 use super::ingress::Door;
+use super::tls::Tls;
 use crate::object::Registry;
 
 /// A client must finish its request head within this time.
@@ -55,19 +56,20 @@ pub struct Listening {
 }
 
 impl Server {
-    /// Without an address only `connect` leads in.
-    pub async fn start(
-        at: Option<SocketAddr>,
+    /// Without a listener only `connect` leads in.
+    pub fn start(
+        listener: Option<TcpListener>,
+        tls: Option<Tls>,
         registry: Registry,
         limits: Limits,
     ) -> io::Result<Self> {
         let door = Door::new(registry, limits);
-        let listening = match at {
-            Some(at) => {
-                Some(Listening::start(at, door.clone(), limits.request_header_bytes).await?)
-            }
-            None => None,
-        };
+        let header_bytes = limits.request_header_bytes;
+        let listening = listener.map(|listener| match tls {
+            Some(tls) => Listening::on(listener, Some(tls), door.clone().secure(), header_bytes),
+            None => Listening::on(listener, None, door.clone(), header_bytes),
+        });
+        let listening = listening.transpose()?;
         Ok(Self {
             door,
             header_bytes: limits.request_header_bytes,
@@ -103,10 +105,19 @@ impl Server {
 impl Listening {
     /// Far more than `header_bytes` of headers end a connection.
     pub async fn start(at: SocketAddr, door: impl Serve, header_bytes: usize) -> io::Result<Self> {
-        let listener = TcpListener::bind(at).await?;
+        Self::on(TcpListener::bind(at).await?, None, door, header_bytes)
+    }
+
+    fn on(
+        listener: TcpListener,
+        tls: Option<Tls>,
+        door: impl Serve,
+        header_bytes: usize,
+    ) -> io::Result<Self> {
         let address = listener.local_addr()?;
         let (stop, stopped) = oneshot::channel();
-        let accepting = tokio::spawn(accept(listener, door, protocol(header_bytes), stopped));
+        let protocol = protocol(header_bytes);
+        let accepting = tokio::spawn(accept(listener, tls, door, protocol, stopped));
         Ok(Self {
             address,
             stop,
@@ -134,6 +145,7 @@ impl Listening {
 
 async fn accept(
     listener: TcpListener,
+    tls: Option<Tls>,
     door: impl Serve,
     protocol: auto::Builder<TokioExecutor>,
     mut stopped: oneshot::Receiver<()>,
@@ -145,7 +157,7 @@ async fn accept(
             _ = &mut stopped => return connections,
         };
         match accepted {
-            Ok((stream, _)) => spawn(stream, &door, &protocol, &connections),
+            Ok((stream, _)) => spawn(stream, tls.clone(), &door, &protocol, &connections),
             Err(error) => {
                 tracing::warn!(%error, "a connection could not be accepted");
                 tokio::time::sleep(ACCEPT_PAUSE).await;
@@ -171,6 +183,7 @@ fn protocol(header_bytes: usize) -> auto::Builder<TokioExecutor> {
 
 fn spawn(
     stream: TcpStream,
+    tls: Option<Tls>,
     door: &impl Serve,
     protocol: &auto::Builder<TokioExecutor>,
     connections: &GracefulShutdown,
@@ -178,8 +191,23 @@ fn spawn(
     if let Err(error) = stream.set_nodelay(true) {
         tracing::debug!(%error, "TCP_NODELAY could not be set");
     }
-    let connection = protocol.serve_connection_with_upgrades(TokioIo::new(stream), service(door));
-    tokio::spawn(carry(connections.watch(connection.into_owned())));
+    let service = service(door);
+    let Some(tls) = tls else {
+        let connection = protocol.serve_connection_with_upgrades(TokioIo::new(stream), service);
+        tokio::spawn(carry(connections.watch(connection.into_owned())));
+        return;
+    };
+    let (protocol, watcher) = (protocol.clone(), connections.watcher());
+    tokio::spawn(async move {
+        match tls.shake_hands(stream).await {
+            Ok(stream) => {
+                let io = TokioIo::new(stream);
+                let connection = protocol.serve_connection_with_upgrades(io, service);
+                carry(watcher.watch(connection.into_owned())).await;
+            }
+            Err(error) => tracing::debug!(%error, "a TLS handshake failed"),
+        }
+    });
 }
 
 fn service<D: Serve>(

@@ -114,7 +114,7 @@ const TRANSACTION: &str = "not authorized: transactions are implicit; every writ
                            transaction, use a savepoint to undo a part of it: SQLITE_AUTH";
 const NAME: &str = "not authorized: names that begin with `_dormouse_` belong to the host; choose another: SQLITE_AUTH";
 const SETTING: &str =
-    "not authorized: a setting would stay with the object after this statement: SQLITE_AUTH";
+    "not authorized: settings and upkeep belong to the object's own code: SQLITE_AUTH";
 const PLAIN: &str = "not authorized: SQLITE_AUTH";
 
 /// `Err(None)` where SQLite's message names the function or column itself.
@@ -179,9 +179,14 @@ fn is_listed(list: &[&str], name: &str) -> bool {
         .is_ok()
 }
 
-/// Whether a pragma changes a setting of the connection.
+/// Whether a pragma changes a setting of the connection, or writes what no statement
+/// asked for.
 fn sets(action: &Action<'_>) -> bool {
-    action.code == ffi::SQLITE_PRAGMA && !action.second.is_empty() && is_switch(action.first)
+    action.code == ffi::SQLITE_PRAGMA
+        && match action.second {
+            "" => action.first.eq_ignore_ascii_case("optimize"),
+            _ => is_switch(action.first) || action.first.eq_ignore_ascii_case("optimize"),
+        }
 }
 
 fn is_switch(pragma: &str) -> bool {

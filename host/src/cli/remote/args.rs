@@ -20,6 +20,7 @@ pub(in crate::cli) enum Command {
     Alarms(Alarms),
     Fetch(Fetch),
     Token(Token),
+    Page(Page),
 }
 
 /// Which host to ask, and how to show what it says.
@@ -313,4 +314,15 @@ pub(super) enum TokenAction {
         #[command(flatten)]
         reach: Reach,
     },
+}
+
+/// Print the address of the dashboard, with a token in it
+#[derive(Debug, Args)]
+#[command(after_help = "\
+Examples:
+  dormouse page
+  xdg-open $(dormouse page)")]
+pub(in crate::cli) struct Page {
+    #[command(flatten)]
+    pub(super) reach: Reach,
 }

@@ -89,6 +89,14 @@ impl Client {
         })
     }
 
+    pub(super) fn url(&self) -> &str {
+        &self.url
+    }
+
+    pub(super) fn token(&self) -> &str {
+        &self.token
+    }
+
     /// The same for this app, unless another was asked for.
     pub(super) fn for_app(mut self, name: &str) -> Self {
         self.app.get_or_insert_with(|| name.to_owned());

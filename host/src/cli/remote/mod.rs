@@ -10,6 +10,7 @@ mod deploy;
 mod fetch;
 mod logs;
 mod objects;
+mod page;
 mod prompt;
 mod show;
 mod sockets;
@@ -31,5 +32,6 @@ pub(super) async fn run(command: Command) -> anyhow::Result<()> {
         Command::Alarms(args) => alarms::run(args).await,
         Command::Fetch(args) => fetch::run(args).await,
         Command::Token(args) => token::run(args).await,
+        Command::Page(args) => page::run(&args),
     }
 }

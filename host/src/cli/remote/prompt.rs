@@ -24,7 +24,7 @@ const SCHEMA: &str = "SELECT type, name, sql FROM sqlite_schema \
 type Lines = Editor<(), FileHistory>;
 
 pub(super) async fn run(session: &Session, object: &str, mut write: bool) -> anyhow::Result<()> {
-    let config = Config::builder().auto_add_history(true).build();
+    let config = Config::builder().auto_add_history(false).build();
     let mut lines = Lines::with_config(config).context("no prompt on this terminal")?;
     let history = history_file();
     if let Some(file) = &history {
@@ -33,6 +33,8 @@ pub(super) async fn run(session: &Session, object: &str, mut write: bool) -> any
     }
     terminal::status("Prompt", format_args!("on {object}; .help tells more"));
     while let Some(text) = read(&mut lines, object, write).await? {
+        // A statement of several lines is one entry; an error means that it was the last.
+        let _ = lines.add_history_entry(text.trim());
         let done = match text.trim() {
             "" => Ok(()),
             ".quit" | ".exit" => break,
