@@ -689,3 +689,108 @@ async fn metrics_count_by_class_and_name_no_object() {
     assert!(text.contains("process_resident_memory_bytes "), "{text}");
     assert!(!text.contains("metered"), "{text}");
 }
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_dead_letter_is_listed_and_run_again() {
+    let world = Operated::start().await;
+    let fail = json!({"on_alarm": "", "steps": [{"fail": "as told"}]});
+    let set = json!({"set_alarm": 1, "max_retries": 0});
+    world.host.run("letters", json!([fail, set])).await;
+    let list = |args: &[&str]| -> Json {
+        let args: Vec<&str> = ["alarms", "--json"].iter().chain(args).copied().collect();
+        serde_json::from_str(&world.cli(&args)).unwrap()
+    };
+    let letter = eventually("a dead letter", async || {
+        let letters = list(&[]);
+        letters.as_array().unwrap().first().cloned()
+    })
+    .await;
+    assert_eq!(letter["dead"]["error"], "as told", "{letter}");
+    assert_eq!(letter["class"], "Probe");
+    assert_eq!(list(&["Probe/letters"])[0]["name"], "");
+    let table = world.cli(&["alarms", "Probe/letters"]);
+    assert!(
+        table.contains("(default)") && table.contains("as told"),
+        "{table}"
+    );
+
+    world
+        .host
+        .run("letters", json!([{"on_alarm": "", "steps": []}]))
+        .await;
+    let other = refused(
+        world
+            .command()
+            .args(["alarms", "Probe/letters", "--retry", "other"]),
+    );
+    assert!(other.contains("no dead letter"), "{other}");
+    world.cli(&["alarms", "Probe/letters", "--retry"]);
+    eventually("the end of the letter", async || {
+        (list(&[]) == json!([]) && list(&["Probe/letters"]) == json!([])).then_some(())
+    })
+    .await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn the_sockets_of_a_sleeping_object_are_listed() {
+    use tokio_tungstenite::client_async;
+    let world = Operated::start().await;
+    let url = format!("ws://{}/Sockets/listed/ws?tag=a&tag=b", world.host.address);
+    let (socket, _) = client_async(url, world.host.tcp().await).await.unwrap();
+    world.until_asleep().await;
+    for args in [
+        &["sockets", "--json"][..],
+        &["sockets", "Sockets/listed", "--json"],
+    ] {
+        let sockets: Json = serde_json::from_str(&world.cli(args)).unwrap();
+        let [one] = &sockets.as_array().unwrap()[..] else {
+            panic!("{sockets}");
+        };
+        assert_eq!(
+            (&one["object"], &one["state"]),
+            (&json!("listed"), &json!("open"))
+        );
+        assert_eq!(one["tags"], json!(["a", "b"]));
+    }
+    assert_eq!(
+        world.get("/v1/apps/probe/objects").await["objects"][0]["sockets"],
+        1
+    );
+    drop(socket);
+    eventually("no socket", async || {
+        (world.get("/v1/apps/probe/sockets").await == json!([])).then_some(())
+    })
+    .await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_slow_statement_is_logged_with_its_text() {
+    let world = Operated::start().await;
+    let slow = "WITH RECURSIVE c(x) AS (SELECT 1 UNION ALL SELECT x + 1 FROM c WHERE x < 5000000) \
+                SELECT count(*) FROM c";
+    world
+        .host
+        .run("slow", json!([{"sql": "SELECT 1"}, {"sql": slow}]))
+        .await;
+    let lines = world.cli(&["logs", "--text", "slow SQL", "--json"]);
+    let [line] = &lines.lines().collect::<Vec<_>>()[..] else {
+        panic!("{lines}");
+    };
+    let record: Json = serde_json::from_str(line).unwrap();
+    assert_eq!(
+        (&record["level"], &record["object"]),
+        (&json!("warn"), &json!("slow"))
+    );
+    assert!(
+        record["message"].as_str().unwrap().contains("x < 5000000"),
+        "{record}"
+    );
+    assert!(
+        record["fields"]["ms"]
+            .as_str()
+            .unwrap()
+            .parse::<u64>()
+            .unwrap()
+            >= 100
+    );
+}

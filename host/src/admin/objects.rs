@@ -72,7 +72,7 @@ pub(super) async fn show(
     let schema = "SELECT name, type, sql FROM sqlite_schema \
         WHERE name NOT LIKE '\\_dormouse\\_%' ESCAPE '\\' AND name NOT LIKE 'sqlite\\_%' ESCAPE '\\' \
         ORDER BY name";
-    let rows = read(&at.app, &address, schema).await?;
+    let rows = read(&at.app, &class, &object, schema).await?;
     let key = match object.strip_prefix("id:") {
         Some(_) => format!("id:{}", address.id),
         None => object.clone(),
@@ -102,7 +102,6 @@ pub(super) async fn sql(
     if sql.write && !at.token.allows(Scope::SqlWrite) {
         return Err(Refusal::forbidden(Scope::SqlWrite, None));
     }
-    let address = at.app.address(&class, &object)?;
     let params: Result<Vec<_>, String> = sql.params.into_iter().map(from_json).collect();
     let text = SqlText {
         sql: sql.sql,
@@ -120,7 +119,7 @@ pub(super) async fn sql(
             text.sql
         );
     }
-    let answer = at.app.sql(&address, text).await?;
+    let answer = at.app.sql(&class, &object, text).await?;
     let rows = answer.rows.into_iter();
     Ok(Json(Rows {
         columns: answer.columns,
@@ -224,7 +223,8 @@ async fn find(app: &Handle, address: &Address) -> Result<Option<host::Object>, R
 
 async fn read(
     app: &Handle,
-    address: &Address,
+    class: &str,
+    object: &str,
     sql: &str,
 ) -> Result<Vec<Vec<dormouse_storage::Value>>, Refusal> {
     let text = SqlText {
@@ -233,7 +233,7 @@ async fn read(
         writes: false,
         max_rows: ROWS,
     };
-    Ok(app.sql(address, text).await?.rows)
+    Ok(app.sql(class, object, text).await?.rows)
 }
 
 fn table(row: Vec<dormouse_storage::Value>) -> Table {

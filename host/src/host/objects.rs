@@ -5,11 +5,12 @@ use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
 use dormouse_storage::{Error as StorageError, ObjectKey, OperatorAnswer, Storage};
+use tokio::sync::oneshot;
 
 use super::Handle;
-use crate::alarm::{Address, Deliver};
-use crate::event::{Fault, Kind, Reply, Reset, SqlAnswer, SqlText};
-use crate::id::{self, ObjectId};
+use crate::alarm::Address;
+use crate::event::{Event, Fault, Kind, Reply, RequestId, Reset, SqlAnswer, SqlText};
+use crate::id::{self, Namespace, ObjectId, ObjectName};
 use crate::object::Present;
 use crate::socket::SocketInfo;
 
@@ -87,22 +88,28 @@ impl Object {
 impl Handle {
     /// Finds an object by `name` or `id:` with 64 hexadecimal digits.
     pub fn address(&self, class: &str, object: &str) -> Result<Address, AskError> {
-        let served = self.registry.served();
-        let namespace = served
-            .namespaces
-            .get(class)
-            .ok_or_else(|| AskError::UnknownClass {
-                class: class.to_owned(),
-                known: self.classes(),
-            })?;
-        let id = match object.strip_prefix("id:") {
-            Some(hex) if hex.len() == 64 => namespace.id_from_string(hex)?,
-            _ => namespace.id_from_name(object).id,
-        };
+        let (namespace, object) = self.find(class, object)?;
         Ok(Address {
-            class: namespace.class.clone(),
-            id,
+            class: namespace.class,
+            id: object.id,
         })
+    }
+
+    fn find(&self, class: &str, object: &str) -> Result<(Namespace, ObjectName), AskError> {
+        let served = self.registry.served();
+        let namespace = served.namespaces.get(class);
+        let namespace = namespace.ok_or_else(|| AskError::UnknownClass {
+            class: class.to_owned(),
+            known: self.classes(),
+        })?;
+        let object = match object.strip_prefix("id:") {
+            Some(hex) if hex.len() == 64 => ObjectName {
+                id: namespace.id_from_string(hex)?,
+                name: None,
+            },
+            _ => namespace.id_from_name(object),
+        };
+        Ok((namespace.clone(), object))
     }
 
     /// Objects that have written something, are awake or have sockets.
@@ -120,21 +127,26 @@ impl Handle {
     }
 
     /// Runs SQL on one object between its turns; an object that sleeps sleeps on.
-    pub async fn sql(&self, object: &Address, text: SqlText) -> Result<OperatorAnswer, AskError> {
-        let answer = Deliver::deliver(&self.registry, object, Kind::Sql(text));
-        let gone = || AskError::UnknownClass {
-            class: object.class.to_string(),
-            known: self.classes(),
+    pub async fn sql(
+        &self,
+        class: &str,
+        object: &str,
+        text: SqlText,
+    ) -> Result<OperatorAnswer, AskError> {
+        let (namespace, id) = self.find(class, object)?;
+        let (reply, answer) = oneshot::channel();
+        let event = Event {
+            request_id: RequestId::next(),
+            kind: Kind::Sql(text),
+            reply,
         };
-        let answer = answer.ok_or_else(gone)?.await;
+        self.registry.deliver(&namespace, id, event);
         // A channel closed without an answer: the task was torn down with the host.
+        let answer = answer.await;
         match answer.unwrap_or(Err(Fault::Reset(Reset::ShuttingDown)))? {
             Reply::Sql(SqlAnswer::Rows(rows)) => Ok(rows),
             Reply::Sql(SqlAnswer::Failed(error)) => Err(AskError::Statement(error)),
-            _ => Err(AskError::NoObject(format!(
-                "{}/id:{}",
-                object.class, object.id
-            ))),
+            _ => Err(AskError::NoObject(format!("{class}/{object}"))),
         }
     }
 

@@ -73,7 +73,7 @@ impl Live {
                 return answered.deliver(&self.who).await;
             }
         };
-        self.learn_name(&event, &mut database);
+        self.learn_name(&mut database);
         let (mut instance, room) = match self.wake(&served, database).await {
             Ok(awoken) => awoken,
             Err(fault) => return Caller::of(event).0.answer(&self.who, Err(fault)),
@@ -118,9 +118,10 @@ impl Live {
         })
     }
 
-    /// An alarm knows no name; the object's file may.
-    fn learn_name(&mut self, event: &Event, database: &mut Database) {
-        if self.who.object.name.is_none() && alarm::is_alarm(event) {
+    /// What opened the slot may have known no name (an alarm, an operator); the
+    /// object's file may.
+    fn learn_name(&mut self, database: &mut Database) {
+        if self.who.object.name.is_none() {
             // An error comes again with the first statement, and is told there.
             self.who.object.name = database.name().ok().flatten().map(Into::into);
         }
