@@ -151,10 +151,7 @@ async fn every_operation_wants_a_token_and_says_so() {
     for (path, operations) in paths {
         for (method, operation) in operations.as_object().unwrap() {
             let method: Method = method.to_uppercase().parse().unwrap();
-            let asked = path
-                .replace("{app}", "probe")
-                .replace('{', "")
-                .replace('}', "");
+            let asked = path.replace("{app}", "probe").replace(['{', '}'], "");
             for token in ["", "dormouse_0000", &world.token[1..]] {
                 let answer = world
                     .ask_as(token, method.clone(), &asked, Json::Null)
