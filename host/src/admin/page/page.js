@@ -262,7 +262,7 @@ async function run() {
 function value(content) {
   if (content === null) return element("td", "NULL", { class: "null" });
   if (typeof content === "object") return element("td", content.blob === undefined ? content.real : `x'${content.blob}'`, { class: "code" });
-  return typeof content === "string" ? element("td", content, { class: "code" }) : number(String(content));
+  return element("td", String(content), { class: "code" });
 }
 
 // --- versions ---------------------------------------------------------------
