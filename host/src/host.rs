@@ -16,10 +16,11 @@ use tokio::net::TcpListener;
 use crate::alarm::{Alarms, Scheduler};
 use crate::clock::Clock;
 use crate::deploy::Catalog;
-use crate::guest::{self, Code, Engine, EngineOptions};
+use crate::guest::{self, Code, Engine, EngineOptions, Environment};
 use crate::manifest::Manifest;
 use crate::object::{Options, Registry, Served};
-use crate::server::{self, Server, Tls};
+use crate::server::{self, Assets, Server, Tls};
+use crate::worker::{self, Workers};
 
 pub use crate::guest::{Interface, Report};
 pub use deployments::{DeployError, Plan};
@@ -28,8 +29,11 @@ pub use objects::{AskError, Object, ObjectQuery, ObjectState, Objects};
 
 mod alarms;
 mod deployments;
+mod environment;
 mod handle;
 mod objects;
+
+use environment::environment;
 
 /// How long events on replaced code may take to finish.
 const DRAIN: Duration = Duration::from_secs(10);
@@ -51,6 +55,8 @@ pub struct Settings {
 pub struct App {
     pub manifest: Manifest,
     pub component: PathBuf,
+    /// A component of its own for the worker; else the one above may hold it.
+    pub worker: Option<PathBuf>,
 }
 
 /// A running host.
@@ -148,7 +154,13 @@ impl Builder {
         let engine = self.engine.map_or_else(engine, Ok)?;
         let cache = self.code_cache.unwrap_or_else(|| data.join("cache"));
         let mut options = dormouse_storage::Options::new(&data);
+        options.limits = app.manifest.limits.sql.clone();
         options.limits.database_bytes = app.manifest.limits.database_mib << 20;
+        options.history = Duration::from_secs(app.manifest.limits.history_days * 24 * 60 * 60);
+        options.history_bytes = match app.manifest.limits.history_mib {
+            0 => u64::MAX,
+            mib => mib << 20,
+        };
         let storage = match self.disk {
             Some(disk) => Storage::open_in(options, disk)?,
             None => Storage::open(options)?,
@@ -156,12 +168,10 @@ impl Builder {
         let catalog = Catalog::open(&data)?;
         let limits = server::Limits {
             request_body_bytes: app.manifest.limits.request_body_bytes,
+            concurrent_requests: app.manifest.limits.concurrent_requests as usize,
             ..server::Limits::default()
         };
-        let served = match self.code {
-            Some(code) => Served::new(code, object_options(&app.manifest)),
-            None => load(&engine, &cache, &app).await?,
-        };
+        let (served, worker) = load(&engine, &cache, self.code, &app, &clock).await?;
         let alarms = Alarms::new(clock.chance().clone());
         let registry = Registry::new(
             storage.clone(),
@@ -170,13 +180,26 @@ impl Builder {
             engine.live_objects(),
             served,
         );
+        let workers = Workers::new(registry.clone(), clock.clone());
+        workers.replace(worker);
+        let assets = Assets::default();
+        assets.replace(app.manifest.assets.clone());
         let listener = listener(self.listener, self.listen).await?;
-        let server = Server::start(listener, self.tls, registry.clone(), limits)?;
+        let server = Server::start(
+            listener,
+            self.tls,
+            registry.clone(),
+            workers.clone(),
+            assets.clone(),
+            limits,
+        )?;
         let scheduler = alarms::start(&storage, &alarms, &registry, clock);
         let handle = Handle {
             engine,
             storage,
             registry,
+            workers,
+            assets,
             alarms,
             catalog: Arc::new(catalog),
             data: data.into(),
@@ -242,10 +265,15 @@ impl Host {
     /// data folder. What is not done after `within` is cut off.
     pub async fn shutdown(self, within: Duration) -> anyhow::Result<()> {
         let Handle {
-            storage, registry, ..
+            storage,
+            registry,
+            workers,
+            ..
         } = self.handle;
         drop(self.scheduler);
         self.server.stop(within).await;
+        workers.replace(None);
+        drop(workers);
         registry.close(within).await;
         storage.close()?;
         drop(registry);
@@ -293,15 +321,68 @@ fn engine() -> anyhow::Result<Engine> {
     engine.map_err(|error| anyhow::anyhow!("cannot set up the WebAssembly engine: {error:#}"))
 }
 
-async fn load(engine: &Engine, cache: &Path, app: &App) -> anyhow::Result<Served> {
-    let code = Code::load(engine, &app.component, Some(cache)).await;
-    let code = code.with_context(|| format!("cannot use {}", app.component.display()))?;
-    Ok(Served::new(Arc::new(code), object_options(&app.manifest)))
+type Front = Option<(Arc<Code>, worker::Options)>;
+
+/// What the objects are served from, and the worker in front of them.
+async fn load(
+    engine: &Engine,
+    cache: &Path,
+    code: Option<Arc<Code>>,
+    app: &App,
+    clock: &Clock,
+) -> anyhow::Result<(Served, Front)> {
+    let load = async |path: &Path| {
+        let code = Code::load(engine, path, Some(cache)).await;
+        let code = code.with_context(|| format!("cannot use {}", path.display()))?;
+        anyhow::Ok(Arc::new(code))
+    };
+    let code = match code {
+        Some(code) => code,
+        None => load(&app.component).await?,
+    };
+    let front = match &app.worker {
+        Some(path) => {
+            let front = load(path).await?;
+            anyhow::ensure!(
+                front.worker().is_some(),
+                "{} has no worker; `worker.component` in dormouse.toml needs a component that \
+                 exports `dormouse:object/worker`, `wasi:http/handler` or \
+                 `wasi:http/incoming-handler`",
+                path.display()
+            );
+            Some(front)
+        }
+        None => code.worker().map(|_| code.clone()),
+    };
+    let manifest = &app.manifest;
+    let environment = Arc::new(environment(&code, manifest, clock)?);
+    let options = object_options(manifest);
+    let front = front.map(|front| {
+        let options = worker_options(manifest, &options, environment.clone());
+        (front, options)
+    });
+    Ok((Served::new(code, environment, options), front))
+}
+
+fn worker_options(
+    manifest: &Manifest,
+    objects: &Options,
+    environment: Arc<Environment>,
+) -> worker::Options {
+    let worker = &manifest.worker;
+    worker::Options {
+        instances: worker.instances as usize,
+        concurrent_requests: worker.concurrent_requests as usize,
+        response: Duration::from_millis(worker.response_ms),
+        idle: objects.idle,
+        drain: objects.drain,
+        limits: objects.limits,
+        environment,
+    }
 }
 
 fn object_options(manifest: &Manifest) -> Options {
     let limits = &manifest.limits;
-    let vars = manifest.vars.iter();
     Options {
         idle: Duration::from_millis(limits.idle_ms),
         mailbox_events: limits.mailbox_events as usize,
@@ -312,8 +393,5 @@ fn object_options(manifest: &Manifest) -> Options {
             cpu: Duration::from_millis(limits.cpu_ms),
             ..guest::Limits::default()
         },
-        vars: vars
-            .map(|(key, value)| (key.clone(), value.clone()))
-            .collect(),
     }
 }

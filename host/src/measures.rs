@@ -127,6 +127,7 @@ impl Measures {
 const fn kind_name(kind: &Kind) -> &'static str {
     match kind {
         Kind::Fetch(_) => "fetch",
+        Kind::Called(_) => "call",
         Kind::Alarm(_) => "alarm",
         Kind::Alarms(_) | Kind::Sql(_) => "operator",
         _ => "socket",

@@ -24,7 +24,7 @@ use super::refusal::Refusal;
 use super::tokens::{Scope, Tokens};
 use super::{CLOSE_WITHIN, Door, health, listen};
 use crate::clock::Clock;
-use crate::deploy::{Catalog, NewVersion, read_manifest};
+use crate::deploy::{Catalog, NewVersion, check_whole, read_manifest};
 use crate::host::{self, DeployError};
 use crate::server::Listening;
 
@@ -154,6 +154,7 @@ async fn deploy(
     let token = authorize(&state.0.tokens, &headers, Scope::Deploy, Some(&app))?;
     let catalog = &state.0.catalog;
     let manifest = read_manifest(&wish.manifest, &app).map_err(DeployError::from)?;
+    check_whole(&manifest).map_err(DeployError::from)?;
     let component = catalog.blob(&wish.component).map_err(DeployError::from)?;
     let report = host::inspect(&component).await;
     let report =

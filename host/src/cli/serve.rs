@@ -111,11 +111,7 @@ async fn named(project: &Project) -> anyhow::Result<(App, NewVersion)> {
         by: "command line".to_owned(),
         note: String::new(),
     };
-    let app = App {
-        component,
-        manifest: project.manifest.clone(),
-    };
-    Ok((app, new))
+    Ok((project.app(component)?, new))
 }
 
 /// What the host is to do, from flags and environment over the manifest.

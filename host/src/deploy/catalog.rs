@@ -105,6 +105,11 @@ pub enum Error {
     WrongDigest { named: String, found: String },
     #[error("no component {digest} has been uploaded")]
     NoBlob { digest: String },
+    #[error(
+        "`{key}` names a file beside the component, and only the component is sent; serve the app \
+         from its folder, `dormouse serve DIR` on the host's machine"
+    )]
+    NotWhole { key: &'static str },
     #[error("the manifest has mistakes:{}", lines(mistakes))]
     Manifest { mistakes: Vec<Mistake> },
 }
@@ -180,6 +185,7 @@ impl Catalog {
         Ok(App {
             manifest: read_manifest(&version.manifest, &version.app)?,
             component,
+            worker: None,
         })
     }
 
@@ -324,6 +330,18 @@ impl List {
     }
 }
 
+/// Whether the component is all there is to an app.
+pub(crate) fn check_whole(manifest: &Manifest) -> Result<(), Error> {
+    let keys = [
+        ("worker.component", manifest.worker.component.is_some()),
+        ("assets.folder", manifest.assets.is_some()),
+    ];
+    match keys.into_iter().find(|(_, given)| *given) {
+        Some((key, _)) => Err(Error::NotWhole { key }),
+        None => Ok(()),
+    }
+}
+
 /// The manifest of a version, checked.
 pub(crate) fn read_manifest(text: &str, app: &str) -> Result<Manifest, Error> {
     Manifest::parse(text, Some(app)).map_err(|mistakes| Error::Manifest { mistakes })
@@ -446,6 +464,7 @@ mod tests {
         let app = || App {
             manifest: Manifest::named("a"),
             component: "named".into(),
+            worker: None,
         };
         let choose = |named: &[u8]| super::super::choose(&catalog, Some((app(), new(named))));
         let first = choose(b"built").unwrap();

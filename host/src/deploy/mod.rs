@@ -7,7 +7,7 @@
 mod catalog;
 
 pub use catalog::{Catalog, Error, NewVersion, Pruned, Version};
-pub(crate) use catalog::{digest, read_manifest};
+pub(crate) use catalog::{check_whole, digest, read_manifest};
 
 use crate::host::App;
 
@@ -25,6 +25,8 @@ pub struct Choice {
 pub fn choose(catalog: &Catalog, named: Option<(App, NewVersion)>) -> Result<Choice, Error> {
     let current = catalog.current();
     match (named, current) {
+        // No version could bring such an app back, so none is written down.
+        (Some((app, _)), _) if check_whole(&app.manifest).is_err() => Ok(Choice { app, new: None }),
         (Some((app, new)), current) => {
             let same_as_before = catalog.seed().is_some_and(|seed| seed == new.identity());
             match current {

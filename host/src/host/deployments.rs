@@ -6,7 +6,7 @@ use std::sync::PoisonError;
 
 use dormouse_storage::Error as StorageError;
 
-use super::{Handle, load};
+use super::{Front, Handle, load};
 use crate::deploy::{self, Catalog, NewVersion, Pruned, Version, read_manifest};
 use crate::manifest::Manifest;
 use crate::object::Served;
@@ -48,10 +48,10 @@ pub enum DeployError {
 }
 
 /// A version that was loaded and checked, and serves nobody yet.
-#[derive(Debug)]
 struct Checked {
     manifest: Manifest,
     served: Served,
+    worker: Front,
     plan: Plan,
 }
 
@@ -127,17 +127,21 @@ impl Handle {
                 found: manifest.name,
             });
         }
+        deploy::check_whole(&manifest)?;
         let app = super::App {
             component: self.catalog.blob(&new.component)?,
             manifest: manifest.clone(),
+            worker: None,
         };
-        let served = load(&self.engine, &self.cache, &app).await;
-        let served =
-            served.map_err(|error| DeployError::Refused(format!("{:#}", error.root_cause())))?;
+        let clock = self.registry.clock();
+        let loaded = load(&self.engine, &self.cache, None, &app, clock).await;
+        let refused = |error: anyhow::Error| DeployError::Refused(error.root_cause().to_string());
+        let (served, worker) = loaded.map_err(refused)?;
         let plan = self.compare(&now, &manifest, &served)?;
         Ok(Checked {
             manifest,
             served,
+            worker,
             plan,
         })
     }
@@ -185,6 +189,8 @@ impl Handle {
 
     fn switch(&self, checked: Checked) {
         self.registry.replace(checked.served);
+        self.workers.replace(checked.worker);
+        self.assets.replace(None);
         *self
             .manifest
             .write()

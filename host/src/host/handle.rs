@@ -15,13 +15,16 @@ use crate::guest::Engine;
 use crate::manifest::Manifest;
 use crate::measures::Measures;
 use crate::object::{Registry, Served};
-use crate::server;
+use crate::server::{self, Assets};
+use crate::worker::Workers;
 
 #[derive(Clone, Debug)]
 pub struct Handle {
     pub(super) engine: Engine,
     pub(super) storage: Storage,
     pub(super) registry: Registry,
+    pub(super) workers: Workers,
+    pub(super) assets: Assets,
     pub(super) alarms: Alarms,
     pub(super) data: Arc<Path>,
     /// Where compiled code is kept.
@@ -68,6 +71,12 @@ impl Handle {
         &self.data
     }
 
+    /// For an owner that commits by hand, see [`super::Builder::disk`].
+    #[must_use]
+    pub const fn storage(&self) -> &Storage {
+        &self.storage
+    }
+
     /// How many objects have an instance at the moment.
     #[must_use]
     pub fn awake(&self) -> usize {
@@ -95,7 +104,7 @@ impl Handle {
     /// A door to the objects beside the public one.
     #[must_use]
     pub fn door(&self) -> server::Door {
-        server::Door::new(self.registry.clone(), self.limits)
+        server::Door::to_objects(self.registry.clone(), self.limits)
     }
 
     /// The address of the object with this name.
@@ -112,8 +121,11 @@ impl Handle {
     /// Serves other code from now on. Objects keep their state; events in flight
     /// finish on the old code. On an error nothing has changed.
     pub async fn deploy(&self, app: App) -> anyhow::Result<()> {
-        let served = load(&self.engine, &self.cache, &app).await?;
+        let (served, worker) =
+            load(&self.engine, &self.cache, None, &app, self.registry.clock()).await?;
         self.registry.replace(served);
+        self.workers.replace(worker);
+        self.assets.replace(app.manifest.assets.clone());
         *self
             .manifest
             .write()

@@ -78,6 +78,11 @@ impl<'i> Section<'i> {
         }
     }
 
+    /// Under this path in what is said of its keys.
+    pub(super) fn called(self, name: &'static str) -> Self {
+        Self { name, ..self }
+    }
+
     fn remove(&mut self, key: &'static str) -> Option<Spanned<DeValue<'i>>> {
         self.known.push(key);
         let value = self.table.remove(key)?;
@@ -138,6 +143,16 @@ pub(super) fn string(value: DeValue<'_>) -> Result<String, String> {
     match value {
         DeValue::String(text) => Ok(text.into_owned()),
         other => Err(wrong_type("a string", &other)),
+    }
+}
+
+pub(super) fn strings(value: DeValue<'_>) -> Result<Vec<String>, String> {
+    match value {
+        DeValue::Array(items) => {
+            let items = items.into_iter();
+            items.map(|item| string(item.into_inner())).collect()
+        }
+        other => Err(wrong_type("a list of strings", &other)),
     }
 }
 

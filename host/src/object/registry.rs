@@ -11,15 +11,17 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock};
 use std::time::Duration;
 
 use dormouse_storage::{Dead, Storage};
-use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc, watch};
+use tokio::sync::mpsc::error::TrySendError;
+use tokio::sync::{OwnedSemaphorePermit, Semaphore, watch};
 
 use super::caller::Caller;
 use super::live::Live;
+use super::mailbox::{self, Mailbox, mailbox};
 use super::signal::{CLOSE, EVICT, REPLACE, RESET, Signal};
 use crate::alarm::{Address, Alarms};
 use crate::clock::{Clock, Moment};
 use crate::event::{Event, Fault};
-use crate::guest::{Code, Identity, Limits};
+use crate::guest::{Code, Environment, Identity, Limits};
 use crate::id::{Namespace, ObjectId, ObjectName};
 use crate::measures::Measures;
 use crate::socket::Hub;
@@ -42,8 +44,6 @@ pub struct Options {
     /// How long events on replaced code, or at shutdown, may take to finish.
     pub drain: Duration,
     pub limits: Limits,
-    /// The guest's environment variables.
-    pub vars: Vec<(String, String)>,
 }
 
 /// Code together with what it runs under: replaced as a whole by a deployment.
@@ -51,6 +51,8 @@ pub struct Options {
 pub struct Served {
     pub code: Arc<Code>,
     pub namespaces: HashMap<Arc<str>, Namespace>,
+    /// What its guests find by name.
+    pub environment: Arc<Environment>,
     pub options: Options,
 }
 
@@ -125,7 +127,7 @@ impl Entry {
 
 #[derive(Debug)]
 struct Slot {
-    mailbox: mpsc::Sender<Event>,
+    mailbox: mailbox::Sender,
     signal: Arc<Signal>,
 }
 
@@ -142,18 +144,30 @@ impl Refused {
 }
 
 impl Served {
-    /// The classes of `code`, each with a namespace named after it. The name of the
-    /// app has no part in ids: renaming it must not lose its objects from sight.
     #[must_use]
-    pub fn new(code: Arc<Code>, options: Options) -> Self {
-        let namespace = |class: &Arc<str>| Namespace::new(class, class);
-        let classes = code.classes().iter().map(|class| &class.name);
-        let namespaces = classes.map(|name| (name.clone(), namespace(name)));
+    pub fn new(code: Arc<Code>, environment: Arc<Environment>, options: Options) -> Self {
         Self {
-            namespaces: namespaces.collect(),
+            namespaces: namespaces(&code),
+            environment,
             code,
             options,
         }
+    }
+}
+
+/// The classes of `code`, each with a namespace named after it. The name of the app
+/// has no part in ids: renaming it must not lose its objects from sight.
+#[must_use]
+pub fn namespaces(code: &Code) -> HashMap<Arc<str>, Namespace> {
+    let classes = code.classes().iter().map(|class| &class.name);
+    classes
+        .map(|class| (class.clone(), Namespace::new(class, class)))
+        .collect()
+}
+
+impl From<Arc<Inner>> for Registry {
+    fn from(inner: Arc<Inner>) -> Self {
+        Self(inner)
     }
 }
 
@@ -200,12 +214,14 @@ impl Registry {
     /// Puts an event into the object's mailbox; never waits. Whatever happens to
     /// it, its reply channel is answered or closed.
     pub fn deliver(&self, namespace: &Namespace, object: ObjectName, event: Event) {
-        if let Err(refused) = self.0.try_deliver(namespace, &object, event) {
+        let class = namespace.class.clone();
+        self.call(Identity { class, object }, event);
+    }
+
+    /// The same for one object of a class.
+    pub fn call(&self, who: Identity, event: Event) {
+        if let Err(refused) = self.0.try_deliver(&who.class, &who.object, event) {
             let Refused { event, fault } = *refused;
-            let who = Identity {
-                class: namespace.class.clone(),
-                object,
-            };
             Caller::of(event).0.answer(&who, Err(fault));
         }
     }
@@ -227,6 +243,11 @@ impl Registry {
         let found = dead.wait_for(Option::is_some).await;
         let found = found.expect("the registry holds the sender").clone();
         found.expect("it was waited for")
+    }
+
+    /// Room for an instance that is no object; makes idle objects sleep if need be.
+    pub async fn room(&self) -> Result<OwnedSemaphorePermit, Fault> {
+        self.0.room().await
     }
 
     #[must_use]
@@ -318,7 +339,7 @@ impl Inner {
 
     fn try_deliver(
         self: &Arc<Self>,
-        namespace: &Namespace,
+        class: &Arc<str>,
         object: &ObjectName,
         event: Event,
     ) -> Result<(), Box<Refused>> {
@@ -326,7 +347,7 @@ impl Inner {
             return Err(Refused::new(event, Fault::ShuttingDown));
         }
         let key = Key {
-            class: namespace.class.clone(),
+            class: class.clone(),
             id: object.id,
         };
         let mut shard = self.shard(&key);
@@ -343,20 +364,18 @@ impl Inner {
             .slot
             .get_or_insert_with(|| self.open_slot(&slot_key, object.clone(), hub.clone()));
         self.measures.event(&slot_key.class, &event.kind);
-        match slot.mailbox.try_send(event) {
+        match slot.mailbox.try_send(event).map_err(|error| *error) {
             Ok(()) => Ok(()),
-            Err(mpsc::error::TrySendError::Full(event)) => {
-                let events = slot.mailbox.max_capacity();
+            Err(TrySendError::Full(event)) => {
+                let events = slot.mailbox.capacity();
                 Err(Refused::new(event, Fault::Overloaded { events }))
             }
-            Err(mpsc::error::TrySendError::Closed(event)) => {
-                Err(Refused::new(event, Fault::ShuttingDown))
-            }
+            Err(TrySendError::Closed(event)) => Err(Refused::new(event, Fault::ShuttingDown)),
         }
     }
 
     fn open_slot(self: &Arc<Self>, key: &Key, object: ObjectName, hub: Arc<Hub>) -> Slot {
-        let (sender, mailbox) = mpsc::channel(self.served().options.mailbox_events);
+        let (sender, mailbox) = mailbox(self.served().options.mailbox_events);
         let signal = Arc::new(Signal::default());
         let live = Live::new(
             self.clone(),
@@ -374,7 +393,7 @@ impl Inner {
     }
 
     /// Closes the slot of an object that sleeps and has no mail. False: mail came.
-    pub(super) fn retire(&self, key: &Key, mailbox: &mpsc::Receiver<Event>) -> bool {
+    pub(super) fn retire(&self, key: &Key, mailbox: &Mailbox) -> bool {
         let mut shard = self.shard(key);
         if !mailbox.is_empty() {
             return false;

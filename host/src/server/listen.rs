@@ -22,9 +22,11 @@ use tokio::sync::oneshot;
 use tokio::task::JoinHandle;
 
 use super::Limits;
+use super::assets::Assets;
 use super::ingress::Door;
 use super::tls::Tls;
 use crate::object::Registry;
+use crate::worker::Workers;
 
 /// A client must finish its request head within this time.
 const HEAD_TIMEOUT: Duration = Duration::from_secs(30);
@@ -61,9 +63,11 @@ impl Server {
         listener: Option<TcpListener>,
         tls: Option<Tls>,
         registry: Registry,
+        workers: Workers,
+        assets: Assets,
         limits: Limits,
     ) -> io::Result<Self> {
-        let door = Door::new(registry, limits);
+        let door = Door::new(registry, workers, assets, limits);
         let header_bytes = limits.request_header_bytes;
         let listening = listener.map(|listener| match tls {
             Some(tls) => Listening::on(listener, Some(tls), door.clone().secure(), header_bytes),
