@@ -141,7 +141,29 @@ fn inspect_tells_classes_imports_exports_and_versions() {
 #[test]
 fn every_command_explains_itself_with_examples() {
     let help = done(dormouse().arg("--help"));
-    for command in ["new", "build", "dev", "serve", "inspect"] {
+    for command in [
+        "new",
+        "build",
+        "dev",
+        "serve",
+        "inspect",
+        "deploy",
+        "versions",
+        "rollback",
+        "prune",
+        "objects",
+        "sql",
+        "logs",
+        "sockets",
+        "alarms",
+        "fetch",
+        "token",
+        "page",
+        "doctor",
+        "config",
+        "completions",
+        "man",
+    ] {
         assert!(help.contains(command), "{help}");
         let help = done(dormouse().args([command, "--help"]));
         let example = format!("dormouse {command}");

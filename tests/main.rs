@@ -9,6 +9,7 @@
 
 mod harness;
 
+mod admin;
 mod alarms;
 mod assets;
 mod bank;
@@ -20,6 +21,7 @@ mod command_line;
 mod counter_survives;
 mod deflate;
 mod deploy;
+mod deployments;
 mod feed;
 mod gates;
 mod gigabyte;
@@ -31,6 +33,7 @@ mod log_records;
 mod one_instance;
 mod outgoing;
 mod output_gate;
+mod page;
 mod pairs;
 mod parallel;
 mod refusals;
@@ -41,6 +44,8 @@ mod sql;
 mod standard;
 mod test_kit;
 mod time_travel;
+mod tls;
+mod tools;
 mod traps;
 mod turns;
 mod worker;

@@ -10,7 +10,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use bytes::Bytes;
-use dormouse_storage::Alarm;
+use dormouse_storage::{Alarm, Error as StorageError, OperatorAnswer, Value};
 use tokio::sync::{mpsc, oneshot};
 
 use crate::alarm::Fire;
@@ -34,6 +34,8 @@ pub enum Kind {
     Alarm(Fire),
     /// An operator asks or acts; no guest is called.
     Alarms(AlarmAction),
+    /// An operator looks into the database; no guest is called.
+    Sql(SqlText),
     SocketMessage {
         socket: SocketId,
         message: SocketMessage,
@@ -93,6 +95,17 @@ pub enum AlarmAction {
     Revive(String),
 }
 
+/// SQL of an operator.
+#[derive(Debug)]
+pub struct SqlText {
+    pub sql: String,
+    pub params: Vec<Value>,
+    /// Otherwise a statement that writes is refused.
+    pub writes: bool,
+    /// Further rows are left out.
+    pub max_rows: u32,
+}
+
 #[derive(Clone, Debug)]
 pub enum SocketMessage {
     Text(Arc<str>),
@@ -125,6 +138,8 @@ pub enum Reply {
     Method(MethodAnswer),
     /// To [`Kind::Alarms`]: the alarms and dead letters of the object.
     Alarms(Vec<Alarm>),
+    /// To [`Kind::Sql`].
+    Sql(SqlAnswer),
     /// To every other kind.
     Done,
 }
@@ -135,6 +150,15 @@ pub struct MethodAnswer {
     /// JSON.
     pub value: String,
     pub body: Body,
+}
+
+#[derive(Debug)]
+pub enum SqlAnswer {
+    Rows(OperatorAnswer),
+    /// The statement's own mistake.
+    Failed(StorageError),
+    /// Nothing was ever written under this id.
+    NoObject,
 }
 
 #[derive(Debug)]

@@ -4,25 +4,34 @@
 //! start (storage, code, objects, door) and of the end (door, objects, storage).
 
 use std::net::SocketAddr;
+use std::ops::Deref;
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
+use std::sync::{Arc, RwLock};
 use std::time::{Duration, Instant};
 
 use anyhow::Context as _;
 use dormouse_storage::{Env, Storage};
+use tokio::net::TcpListener;
 
 use crate::alarm::{Alarms, Scheduler};
 use crate::clock::Clock;
+use crate::deploy::Catalog;
 use crate::guest::{self, Code, Engine, EngineOptions, Environment};
 use crate::manifest::Manifest;
 use crate::object::{Options, Registry, Served};
-use crate::server::{self, Assets, Server};
+use crate::server::{self, Assets, Server, Tls};
 use crate::worker::{self, Workers};
 
 pub use crate::guest::{Interface, Report};
+pub use deployments::{DeployError, Plan};
+pub use handle::Handle;
+pub use objects::{AskError, Object, ObjectQuery, ObjectState, Objects};
 
 mod alarms;
+mod deployments;
 mod environment;
+mod handle;
+mod objects;
 
 use environment::environment;
 
@@ -53,16 +62,9 @@ pub struct App {
 /// A running host.
 #[derive(Debug)]
 pub struct Host {
-    engine: Engine,
-    storage: Storage,
-    registry: Registry,
-    workers: Workers,
-    assets: Assets,
-    alarms: Alarms,
+    handle: Handle,
     scheduler: Scheduler,
     server: Server,
-    /// Where compiled code is kept.
-    cache: PathBuf,
 }
 
 /// A host that is about to start; everything but the app has a default.
@@ -72,6 +74,8 @@ pub struct Builder {
     data: PathBuf,
     code_cache: Option<PathBuf>,
     listen: Option<SocketAddr>,
+    listener: Option<std::net::TcpListener>,
+    tls: Option<Tls>,
     engine: Option<Engine>,
     code: Option<Arc<Code>>,
     clock: Clock,
@@ -91,6 +95,20 @@ impl Builder {
     pub fn listen(self, at: SocketAddr) -> Self {
         let listen = Some(at);
         Self { listen, ..self }
+    }
+
+    /// A socket that listens already, such as one from systemd; instead of `listen`.
+    #[must_use]
+    pub fn listener(self, listener: std::net::TcpListener) -> Self {
+        let listener = Some(listener);
+        Self { listener, ..self }
+    }
+
+    /// Speaks TLS where it listens.
+    #[must_use]
+    pub fn tls(self, tls: Tls) -> Self {
+        let tls = Some(tls);
+        Self { tls, ..self }
     }
 
     /// Shared by several hosts of a process: each engine reserves much of the
@@ -147,6 +165,7 @@ impl Builder {
             Some(disk) => Storage::open_in(options, disk)?,
             None => Storage::open(options)?,
         };
+        let catalog = Catalog::open(&data)?;
         let limits = server::Limits {
             request_body_bytes: app.manifest.limits.request_body_bytes,
             concurrent_requests: app.manifest.limits.concurrent_requests as usize,
@@ -165,23 +184,36 @@ impl Builder {
         workers.replace(worker);
         let assets = Assets::default();
         assets.replace(app.manifest.assets.clone());
-        let doors = (workers.clone(), assets.clone());
-        let server = Server::start(self.listen, registry.clone(), doors.0, doors.1, limits).await;
-        let server = server.with_context(|| match self.listen {
-            Some(address) => format!("cannot listen on {address}"),
-            None => "cannot serve".to_owned(),
-        })?;
+        let listener = listener(self.listener, self.listen).await?;
+        let server = Server::start(
+            listener,
+            self.tls,
+            registry.clone(),
+            workers.clone(),
+            assets.clone(),
+            limits,
+        )?;
         let scheduler = alarms::start(&storage, &alarms, &registry, clock);
-        Ok(Host {
+        let handle = Handle {
             engine,
             storage,
             registry,
             workers,
             assets,
             alarms,
+            catalog: Arc::new(catalog),
+            data: data.into(),
+            cache: cache.into(),
+            limits,
+            manifest: Arc::new(RwLock::new(Arc::new(app.manifest))),
+            component: app.component.into(),
+            public: server.address(),
+            deploying: Arc::default(),
+        };
+        Ok(Host {
+            handle,
             scheduler,
             server,
-            cache,
         })
     }
 }
@@ -195,6 +227,8 @@ impl Host {
             data: PathBuf::from(".dormouse"),
             code_cache: None,
             listen: None,
+            listener: None,
+            tls: None,
             engine: None,
             code: None,
             clock: Clock::system(),
@@ -221,61 +255,59 @@ impl Host {
         self.server.connect()
     }
 
-    /// The classes that are served now.
+    /// What may be asked of the host from elsewhere. Let go of it before `shutdown`.
     #[must_use]
-    pub fn classes(&self) -> Vec<String> {
-        let served = self.registry.served();
-        let classes = served.code.classes().iter();
-        classes.map(|class| class.name.to_string()).collect()
-    }
-
-    /// How many objects have an instance at the moment.
-    #[must_use]
-    pub fn awake(&self) -> usize {
-        self.registry.awake()
-    }
-
-    /// For an owner that commits by hand, see [`Builder::disk`].
-    #[must_use]
-    pub const fn storage(&self) -> &Storage {
-        &self.storage
-    }
-
-    /// Serves other code from now on. Objects keep their state; events in flight
-    /// finish on the old code. On an error nothing has changed.
-    pub async fn deploy(&self, app: App) -> anyhow::Result<()> {
-        let (served, worker) =
-            load(&self.engine, &self.cache, None, &app, self.registry.clock()).await?;
-        self.registry.replace(served);
-        self.workers.replace(worker);
-        self.assets.replace(app.manifest.assets.clone());
-        // Their class may have come back.
-        self.alarms.retry_now();
-        Ok(())
-    }
-
-    /// Ends when the host cannot go on: writing the commit log failed, and only a
-    /// restart, which recovers from what is on disk, mends that.
-    pub fn failed(&self) -> impl Future<Output = anyhow::Error> + use<> {
-        let registry = self.registry.clone();
-        async move { registry.died().await.into() }
+    pub fn handle(&self) -> Handle {
+        self.handle.clone()
     }
 
     /// Lets requests in flight finish, puts every object to sleep and closes the
     /// data folder. What is not done after `within` is cut off.
     pub async fn shutdown(self, within: Duration) -> anyhow::Result<()> {
+        let Handle {
+            storage,
+            registry,
+            workers,
+            ..
+        } = self.handle;
         drop(self.scheduler);
         self.server.stop(within).await;
-        self.workers.replace(None);
-        self.registry.close(within).await;
-        self.storage.close()?;
-        drop(self.registry);
+        workers.replace(None);
+        drop(workers);
+        registry.close(within).await;
+        storage.close()?;
+        drop(registry);
         let deadline = Instant::now() + RELEASE.min(within);
-        while !self.storage.is_last() && Instant::now() < deadline {
+        while !storage.is_last() && Instant::now() < deadline {
             tokio::time::sleep(Duration::from_millis(1)).await;
         }
         Ok(())
     }
+}
+
+impl Deref for Host {
+    type Target = Handle;
+
+    fn deref(&self) -> &Handle {
+        &self.handle
+    }
+}
+
+async fn listener(
+    given: Option<std::net::TcpListener>,
+    at: Option<SocketAddr>,
+) -> anyhow::Result<Option<TcpListener>> {
+    if let Some(given) = given {
+        given.set_nonblocking(true)?;
+        return Ok(Some(TcpListener::from_std(given)?));
+    }
+    let Some(at) = at else {
+        return Ok(None);
+    };
+    let bound = TcpListener::bind(at).await;
+    Ok(Some(
+        bound.with_context(|| format!("cannot listen on {at}"))?,
+    ))
 }
 
 /// What a component is, as this host sees it.

@@ -4,17 +4,20 @@
 //! `object` (life), `worker`, `egress`, `alarm`, `server` (HTTP), `manifest` and `cli`; `host` joins them.
 //! Storage is a crate of its own. `docs/architecture.md` shows the arrows.
 
+pub mod admin;
 pub mod alarm;
 pub mod chain;
 pub mod chance;
 pub mod cli;
 pub mod clock;
+pub mod deploy;
 pub mod egress;
 pub mod event;
 pub mod guest;
 pub mod host;
 pub mod id;
 pub mod manifest;
+pub mod measures;
 pub mod object;
 pub mod outbox;
 pub mod server;

@@ -15,7 +15,7 @@ pub(crate) use guests::{
     bank, chat, counter, feed, front, lobby, probe, reminder, wasip3_worker, wstd_worker,
 };
 pub(crate) use logs::{Record, logs_of};
-pub(crate) use process::{Process, app_folder, dormouse};
+pub(crate) use process::{Process, Talker, app_folder, dormouse};
 pub(crate) use wait::{bounded, eventually};
 pub(crate) use web::{Script, has_browser};
 pub(crate) use world::{World, app, probe_app, share_compiled_code};

@@ -32,7 +32,19 @@ pub(crate) fn app_folder(name: &str, component: &Path, rest: &str) -> TempDir {
 /// The binary, deaf to the settings of whoever runs the tests.
 pub(crate) fn dormouse() -> Command {
     let mut command = Command::new(env!("CARGO_BIN_EXE_dormouse"));
-    for name in ["LISTEN", "DATA", "SHUTDOWN_TIMEOUT", "LOG", "LOG_FORMAT"] {
+    for name in [
+        "LISTEN",
+        "DATA",
+        "ADMIN",
+        "TLS_CERT",
+        "TLS_KEY",
+        "SHUTDOWN_TIMEOUT",
+        "LOG",
+        "LOG_FORMAT",
+        "TO",
+        "TOKEN",
+        "APP",
+    ] {
         command.env_remove(format!("DORMOUSE_{name}"));
     }
     command.stdin(Stdio::null());
@@ -139,6 +151,32 @@ impl Deref for Process {
 }
 
 impl Drop for Process {
+    fn drop(&mut self) {
+        // Either it runs, or it is gone already.
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+/// Any command that goes on talking; ends with the test.
+pub(crate) struct Talker {
+    child: Child,
+    stdout: Lines,
+}
+
+impl Talker {
+    pub(crate) fn start(command: &mut Command) -> Self {
+        let mut child = command.stdout(Stdio::piped()).spawn().expect("it is built");
+        let stdout = follow(child.stdout.take().expect("stdout is piped"));
+        Self { child, stdout }
+    }
+
+    pub(crate) fn stdout(&self) -> Vec<String> {
+        snapshot(&self.stdout)
+    }
+}
+
+impl Drop for Talker {
     fn drop(&mut self) {
         // Either it runs, or it is gone already.
         let _ = self.child.kill();

@@ -3,13 +3,14 @@
 //! Flags win over the environment, which wins over `dormouse.toml`. Values that
 //! may also stand in `dormouse.toml` are `None` here when nobody gave them.
 
-use std::net::SocketAddr;
+use std::net::{Ipv4Addr, SocketAddr};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use clap::builder::styling::{AnsiColor, Styles};
 use clap::{Args, Parser, Subcommand, ValueEnum};
 
+use super::{remote, tools};
 use crate::manifest::{self, Manifest};
 
 const STYLES: Styles = Styles::styled()
@@ -40,6 +41,10 @@ pub(super) enum Command {
     Dev(Dev),
     Serve(Serve),
     Inspect(Inspect),
+    #[command(flatten)]
+    Remote(remote::args::Command),
+    #[command(flatten)]
+    Tools(tools::args::Command),
 }
 
 /// Make a project: a counter to start from
@@ -110,7 +115,8 @@ pub(super) struct Dev {
 
 /// Serve a component that is already built
 ///
-/// Takes the app in a folder (the component that `dormouse build` left), or a
+/// What was deployed since is served again after a restart, until the app named here
+/// changes. Takes the app in a folder (the component that `dormouse build` left), or a
 /// single `.wasm` file with all defaults. SIGTERM and SIGINT finish the requests
 /// at work before it ends.
 #[derive(Debug, Args)]
@@ -118,18 +124,44 @@ pub(super) struct Dev {
 Examples:
   dormouse serve                            the app in this folder
   dormouse serve counter.wasm --listen 0.0.0.0:80 --data /var/lib/dormouse
+  dormouse serve --data /var/lib/dormouse   what was deployed there
   DORMOUSE_LOG_FORMAT=json dormouse serve   settings from the environment
 
 A setting given twice: the flag wins, then the environment, then
 dormouse.toml, then the default.")]
 pub(super) struct Serve {
-    /// The app's folder, or a component
-    #[arg(default_value = ".", value_name = "DIR|FILE.wasm")]
-    pub(super) app: PathBuf,
+    /// The app's folder, or a component [default: the app in this folder, or else what was
+    /// deployed to the data folder]
+    #[arg(value_name = "DIR|FILE.wasm")]
+    pub(super) app: Option<PathBuf>,
     #[command(flatten)]
     pub(super) door: Door,
     #[command(flatten)]
+    pub(super) tls: Tls,
+    #[command(flatten)]
     pub(super) log: Log,
+}
+
+/// TLS at the public door. The files are read again when they change.
+#[derive(Debug, Args)]
+pub(super) struct Tls {
+    /// Certificates in PEM, the host's own first; makes the public door speak TLS
+    #[arg(
+        long = "tls-cert",
+        value_name = "FILE",
+        env = "DORMOUSE_TLS_CERT",
+        requires = "key"
+    )]
+    pub(super) certificates: Option<PathBuf>,
+    /// The private key for them, in PEM
+    #[arg(
+        id = "key",
+        long = "tls-key",
+        value_name = "FILE",
+        env = "DORMOUSE_TLS_KEY",
+        requires = "certificates"
+    )]
+    pub(super) key: Option<PathBuf>,
 }
 
 /// Show a component's classes, imports, exports and versions
@@ -158,12 +190,38 @@ pub(super) struct Door {
     /// Folder that holds every object's state [default: .dormouse/data in the app's folder]
     #[arg(long, value_name = "DIR", env = "DORMOUSE_DATA")]
     pub(super) data: Option<PathBuf>,
+    /// Address or port of the admin door, or `off` [default: the port behind that of --listen, on
+    /// this machine only; a free one if it is taken]
+    #[arg(long, value_name = "ADDRESS", env = "DORMOUSE_ADMIN", value_parser = admin_address)]
+    pub(super) admin: Option<AdminAt>,
     /// How long requests at work may take to finish when the host stops
     #[arg(long, value_name = "SECONDS", env = "DORMOUSE_SHUTDOWN_TIMEOUT", default_value = "10", value_parser = seconds)]
     pub(super) shutdown_timeout: Duration,
 }
 
+/// Where the admin door is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum AdminAt {
+    Off,
+    At(SocketAddr),
+}
+
 impl Door {
+    /// What to try for the admin door beside this public one; nothing if it is off.
+    pub(super) fn admin(&self, public: SocketAddr) -> Vec<SocketAddr> {
+        let free = SocketAddr::from((Ipv4Addr::LOCALHOST, 0));
+        match self.admin {
+            Some(AdminAt::Off) => Vec::new(),
+            Some(AdminAt::At(address)) => vec![address],
+            None if self.listen.is_some_and(|wanted| wanted.port() == 0) => vec![free],
+            None => {
+                let next = public.port().checked_add(1);
+                let next = next.map(|port| SocketAddr::from((Ipv4Addr::LOCALHOST, port)));
+                next.into_iter().chain([free]).collect()
+            }
+        }
+    }
+
     pub(super) fn listen(&self, manifest: &Manifest) -> SocketAddr {
         self.listen.unwrap_or(manifest.serve.listen)
     }
@@ -208,6 +266,13 @@ fn log_filter(text: &str) -> Result<String, String> {
     tracing_subscriber::EnvFilter::try_new(text)
         .map(|_| text.to_owned())
         .map_err(|error| format!("{error}; write a level (error, warn, info, debug, trace, off) or `target=level,...`"))
+}
+
+fn admin_address(text: &str) -> Result<AdminAt, String> {
+    match text {
+        "off" => Ok(AdminAt::Off),
+        address => manifest::listen_address(address).map(AdminAt::At),
+    }
 }
 
 fn seconds(text: &str) -> Result<Duration, String> {
@@ -259,6 +324,20 @@ mod tests {
         );
     }
 
+    #[test]
+    fn the_admin_door_stands_beside_the_public_one() {
+        let tried = |args: &[&str], public: &str| -> Vec<String> {
+            let addresses = door(args).admin(public.parse().unwrap());
+            addresses.iter().map(SocketAddr::to_string).collect()
+        };
+        let public = "0.0.0.0:8787";
+        assert_eq!(tried(&[], public), ["127.0.0.1:8788", "127.0.0.1:0"]);
+        assert_eq!(tried(&["--listen", "0"], public), ["127.0.0.1:0"]);
+        assert_eq!(tried(&["--admin", "off"], public), [""; 0]);
+        assert_eq!(tried(&["--admin", "0.0.0.0:9"], public), ["0.0.0.0:9"]);
+        assert_eq!(tried(&[], "0.0.0.0:65535"), ["127.0.0.1:0"]);
+    }
+
     /// clap prefers a flag to its variable; what is ours is that each has one.
     #[test]
     fn every_setting_of_serve_has_its_variable() {
@@ -276,7 +355,10 @@ mod tests {
         let expected = [
             ("listen", "DORMOUSE_LISTEN"),
             ("data", "DORMOUSE_DATA"),
+            ("admin", "DORMOUSE_ADMIN"),
             ("shutdown-timeout", "DORMOUSE_SHUTDOWN_TIMEOUT"),
+            ("tls-cert", "DORMOUSE_TLS_CERT"),
+            ("tls-key", "DORMOUSE_TLS_KEY"),
             ("log", "DORMOUSE_LOG"),
             ("log-format", "DORMOUSE_LOG_FORMAT"),
         ];

@@ -9,10 +9,12 @@ use std::time::Instant;
 use anyhow::Context as _;
 use sha2::{Digest as _, Sha256};
 
+use super::operate::{self, FirstToken};
 use super::project::{Project, Source};
 use super::stop::{self, Stop};
 use super::watch::Watch;
 use super::{args, build, cargo, logging, serve, terminal};
+use crate::admin::{Admin, Records};
 use crate::host::{App, Host};
 use crate::manifest::Manifest;
 
@@ -20,11 +22,11 @@ use crate::manifest::Manifest;
 const PORTS_TRIED: u16 = 20;
 
 pub(super) async fn run(args: args::Dev) -> anyhow::Result<()> {
-    logging::install(&args.log);
+    let records = logging::install(&args.log);
     let mut stop = Stop::install()?;
     // Without an app there is nothing to wait for; later mistakes are waited out.
     let project = Project::open(&args.dir)?;
-    let mut session = Session::new(args.door, &project)?;
+    let mut session = Session::new(args.door, records, &project)?;
     loop {
         tokio::select! {
             () = stop.asked() => break,
@@ -38,13 +40,14 @@ pub(super) async fn run(args: args::Dev) -> anyhow::Result<()> {
         }
     }
     if let Some(running) = session.running {
-        stop::shut_down(running.host, session.door.shutdown_timeout).await;
+        stop::shut_down(running.host, running.admin, session.door.shutdown_timeout).await;
     }
     Ok(())
 }
 
 struct Session {
     door: args::Door,
+    records: Records,
     root: PathBuf,
     watch: Watch,
     running: Option<Running>,
@@ -53,6 +56,7 @@ struct Session {
 /// The host, and what it runs.
 struct Running {
     host: Host,
+    admin: Option<Admin>,
     manifest: Manifest,
     digest: Digest,
 }
@@ -68,7 +72,7 @@ struct Built {
 type Digest = [u8; 32];
 
 impl Session {
-    fn new(door: args::Door, project: &Project) -> anyhow::Result<Session> {
+    fn new(door: args::Door, records: Records, project: &Project) -> anyhow::Result<Session> {
         let mut watch = Watch::new()?;
         watch.ignore(std::path::absolute(
             door.data(&project.manifest, &project.root),
@@ -76,6 +80,7 @@ impl Session {
         watch.follow(&project.root)?;
         Ok(Session {
             door,
+            records,
             root: project.root.clone(),
             watch,
             running: None,
@@ -115,9 +120,11 @@ impl Session {
         let done = match (built, &mut self.running) {
             (Err(error), _) => Err(error),
             (Ok(built), Some(running)) => running.swap(built).await,
-            (Ok(built), None) => start(&self.door, built).await.map(|running| {
-                self.running = Some(running);
-            }),
+            (Ok(built), None) => start(&self.door, &self.records, built)
+                .await
+                .map(|running| {
+                    self.running = Some(running);
+                }),
         };
         match done {
             Err(error) if serve::is_taken(&error) => Err(error),
@@ -203,7 +210,7 @@ impl Running {
         self.manifest = manifest;
         self.digest = built.digest;
         if self.host.classes() != classes {
-            serve::announce(&self.manifest, &self.host);
+            serve::announce(&self.manifest, &self.host, "http");
         }
         Ok(())
     }
@@ -229,7 +236,7 @@ fn only_at_start(before: &Manifest, now: &Manifest) -> Vec<&'static str> {
 }
 
 /// Starts on the wanted port, or on one after it if nobody asked for that port.
-async fn start(door: &args::Door, built: Built) -> anyhow::Result<Running> {
+async fn start(door: &args::Door, records: &Records, built: Built) -> anyhow::Result<Running> {
     let mut settings = serve::settings(door, &built.project);
     let wanted = settings.listen;
     let last = match door.listen {
@@ -252,7 +259,8 @@ async fn start(door: &args::Door, built: Built) -> anyhow::Result<Running> {
             wanted.port()
         ));
     }
-    serve::announce(&built.app.manifest, &host);
+    serve::announce(&built.app.manifest, &host, "http");
+    let admin = operate::open(&host, door, records.clone(), FirstToken::None).await?;
     terminal::status(
         "Watching",
         format_args!(
@@ -262,6 +270,7 @@ async fn start(door: &args::Door, built: Built) -> anyhow::Result<Running> {
     );
     Ok(Running {
         host,
+        admin,
         manifest: built.app.manifest,
         digest: built.digest,
     })

@@ -14,27 +14,33 @@ use tracing::{Event, Level, Subscriber};
 use tracing_subscriber::EnvFilter;
 use tracing_subscriber::fmt::format::{FormatEvent, FormatFields, Writer};
 use tracing_subscriber::fmt::{self as subscriber, FmtContext};
+use tracing_subscriber::layer::SubscriberExt as _;
 use tracing_subscriber::registry::LookupSpan;
+use tracing_subscriber::util::SubscriberInitExt as _;
 
 use super::args::{self, LogFormat};
+use crate::admin::Records;
 
 /// A guest's own facts, already written as `a=1 b=two`.
 const GUEST_FIELDS: &str = "fields";
 const DIM: Style = Style::new().dimmed();
 const BOLD: Style = Style::new().bold();
 
-pub(super) fn install(args: &args::Log) {
+/// From here on records go to stderr and to the answer, which keeps the latest.
+pub(super) fn install(args: &args::Log) -> Records {
     let filter = EnvFilter::try_new(&args.filter).expect("clap checked the filter");
-    let builder = subscriber::fmt()
-        .with_env_filter(filter)
-        .with_writer(std::io::stderr);
+    let records = Records::default();
+    let kept = tracing_subscriber::registry()
+        .with(filter)
+        .with(records.clone());
+    let lines = subscriber::layer().with_writer(std::io::stderr);
     match args.format {
-        LogFormat::Json => builder.json().flatten_event(true).init(),
-        LogFormat::Pretty => builder
-            .with_ansi(stderr_has_colours())
-            .event_format(Pretty)
+        LogFormat::Json => kept.with(lines.json().flatten_event(true)).init(),
+        LogFormat::Pretty => kept
+            .with(lines.with_ansi(stderr_has_colours()).event_format(Pretty))
             .init(),
     }
+    records
 }
 
 fn stderr_has_colours() -> bool {

@@ -1,6 +1,7 @@
-//! Command line: `dormouse new | build | dev | serve | inspect`.
+//! Command line: `dormouse new | build | dev | serve | inspect`, and `remote`: what asks
+//! a running host.
 //!
-//! Called by `main`; knows `manifest` and the doors of `host`, no other room.
+//! Called by `main`; knows `manifest`, `host` and `admin`, no other room.
 //! Answers and addresses go to stdout, progress, logs and errors to stderr.
 //! Exit codes: 0 done, 1 failed, 2 wrong usage.
 
@@ -11,10 +12,14 @@ mod dev;
 mod inspect;
 mod logging;
 mod new;
+mod operate;
 mod project;
+mod remote;
 mod serve;
 mod stop;
+mod system;
 mod terminal;
+mod tools;
 mod vendor;
 mod watch;
 
@@ -40,6 +45,8 @@ pub async fn run(cli: Cli) -> ExitCode {
         Command::Dev(args) => dev::run(args).await,
         Command::Serve(args) => serve::run(args).await,
         Command::Inspect(args) => inspect::run(&args).await,
+        Command::Tools(command) => tools::run(command),
+        Command::Remote(command) => remote::run(command).await,
     };
     match done {
         Ok(()) => ExitCode::SUCCESS,

@@ -16,6 +16,8 @@ pub(super) struct Project {
     /// Absolute.
     pub(super) root: PathBuf,
     pub(super) manifest: Manifest,
+    /// The text of its `dormouse.toml`; empty if there is none.
+    pub(super) manifest_text: String,
     pub(super) source: Source,
 }
 
@@ -41,13 +43,19 @@ impl Project {
                 dir.display()
             );
         }
-        let manifest = read_manifest(&root)?;
+        let (manifest, manifest_text) = read_manifest(&root)?;
         let source = source(&root, &manifest)?;
         Ok(Project {
             root,
             manifest,
+            manifest_text,
             source,
         })
+    }
+
+    /// Whether a folder looks like an app's.
+    pub(super) fn is_at(dir: &Path) -> bool {
+        dir.join(manifest::FILE_NAME).is_file() || dir.join("Cargo.toml").is_file()
     }
 
     /// As `open`, or a `.wasm` file by itself.
@@ -63,6 +71,7 @@ impl Project {
         Ok(Project {
             root: std::env::current_dir().context("no working folder")?,
             manifest: Manifest::named(name),
+            manifest_text: String::new(),
             source: Source::File(file),
         })
     }
@@ -126,15 +135,19 @@ impl Project {
     }
 }
 
-fn read_manifest(root: &Path) -> anyhow::Result<Manifest> {
+/// The manifest and its text.
+fn read_manifest(root: &Path) -> anyhow::Result<(Manifest, String)> {
     let file = root.join(manifest::FILE_NAME);
     let package = package_name(&root.join("Cargo.toml"))?;
     let name = package.as_deref().and_then(manifest::name_from);
     if file.is_file() {
-        return Ok(Manifest::load(terminal::short(&file), name.as_deref())?);
+        let manifest = Manifest::load(terminal::short(&file), name.as_deref())?;
+        let text = std::fs::read_to_string(&file)
+            .with_context(|| format!("cannot read {}", file.display()))?;
+        return Ok((manifest, text));
     }
     match (package, name) {
-        (_, Some(name)) => Ok(Manifest::named(name)),
+        (_, Some(name)) => Ok((Manifest::named(name), String::new())),
         (Some(package), None) => bail!(
             "the package name {package:?} cannot name an app; add a {} with `name = \"...\"`",
             manifest::FILE_NAME

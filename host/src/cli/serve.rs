@@ -1,31 +1,117 @@
 //! Serve: a built component, until a signal ends it.
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
+use std::path::Path;
 
+use anyhow::Context as _;
+
+use super::operate::{self, FirstToken};
 use super::project::Project;
 use super::stop::{self, Stop};
-use super::{args, logging, terminal};
-use crate::host::{Host, Settings};
+use super::{args, logging, system, terminal};
+use crate::deploy::{self, Catalog, Choice, NewVersion};
+use crate::host::{App, Host, Settings};
 use crate::manifest::Manifest;
+use crate::server::Tls;
 
 pub(super) async fn run(args: args::Serve) -> anyhow::Result<()> {
-    logging::install(&args.log);
+    let records = logging::install(&args.log);
     let mut stop = Stop::install()?;
-    let project = Project::open_or_file(&args.app)?;
-    let app = project.app(project.built_component().await?)?;
-    let settings = settings(&args.door, &project);
+    let Some((choice, settings)) = choose(&args, &mut stop).await? else {
+        return Ok(());
+    };
+    let manifest = choice.app.manifest.clone();
     let address = settings.listen;
+    let mut host = Host::builder(choice.app)
+        .data(settings.data)
+        .listen(address);
+    let tls = tls(&args.tls)?;
+    let scheme = if tls.is_some() { "https" } else { "http" };
+    if let Some(tls) = tls {
+        host = host.tls(tls);
+    }
+    if let Some(listener) = system::listener()? {
+        host = host.listener(listener);
+    }
     let host = tokio::select! {
-        host = Host::start(settings, app) => host.map_err(|error| explain(error, address))?,
+        host = host.start() => host.map_err(|error| explain(error, address))?,
         () = stop.asked() => return Ok(()),
     };
-    announce(&project.manifest, &host);
+    if let Some(new) = choice.new
+        && let Err(error) = host.record_seed(new).await
+    {
+        terminal::warning(format_args!(
+            "this version cannot be rolled back to, it was not kept: {error:#}"
+        ));
+    }
+    announce(&manifest, &host, scheme);
+    let admin = operate::open(&host, &args.door, records, FirstToken::Show).await?;
+    system::ready();
     tokio::select! {
         () = stop.asked() => {}
         error = host.failed() => return Err(error),
     }
-    stop::shut_down(host, args.door.shutdown_timeout).await;
+    system::stopping();
+    stop::shut_down(host, admin, args.door.shutdown_timeout).await;
     Ok(())
+}
+
+/// What to serve and where: the app that was named, or what was deployed, waiting for
+/// it if need be. `None`: somebody asked to stop meanwhile.
+async fn choose(args: &args::Serve, stop: &mut Stop) -> anyhow::Result<Option<(Choice, Settings)>> {
+    let project = match &args.app {
+        Some(path) => Some(Project::open_or_file(path)?),
+        None if Project::is_at(Path::new(".")) => Some(Project::open(Path::new("."))?),
+        None => None,
+    };
+    let settings = match &project {
+        Some(project) => settings(&args.door, project),
+        None => {
+            let nowhere = Manifest::named("app");
+            Settings {
+                listen: args.door.listen(&nowhere),
+                data: args.door.data(&nowhere, Path::new(".")),
+            }
+        }
+    };
+    let named = match &project {
+        Some(project) => Some(named(project).await?),
+        None => None,
+    };
+    let catalog = Catalog::open(&settings.data)?;
+    let choice = match deploy::choose(&catalog, named) {
+        Err(deploy::Error::Nothing { .. }) if args.app.is_none() => {
+            tokio::select! {
+                waited = operate::first(&args.door, &settings, catalog) => waited?,
+                () = stop.asked() => return Ok(None),
+            }
+            deploy::choose(&Catalog::open(&settings.data)?, None)
+        }
+        choice => choice,
+    };
+    Ok(Some((choice?, settings)))
+}
+
+fn tls(args: &args::Tls) -> anyhow::Result<Option<Tls>> {
+    match (&args.certificates, &args.key) {
+        (Some(certificates), Some(key)) => Ok(Some(Tls::from_files(certificates, key)?)),
+        // clap lets neither stand alone.
+        _ => Ok(None),
+    }
+}
+
+async fn named(project: &Project) -> anyhow::Result<(App, NewVersion)> {
+    let component = project.built_component().await?;
+    let wasm = std::fs::read(&component)
+        .with_context(|| format!("cannot read {}", component.display()))?;
+    let new = NewVersion {
+        app: project.manifest.name.clone(),
+        manifest: project.manifest_text.clone(),
+        component: deploy::digest(&wasm),
+        by: "command line".to_owned(),
+        note: String::new(),
+    };
+    Ok((project.app(component)?, new))
 }
 
 /// What the host is to do, from flags and environment over the manifest.
@@ -37,8 +123,8 @@ pub(super) fn settings(door: &args::Door, project: &Project) -> Settings {
 }
 
 /// Prints where to reach the app, with something to try for each class.
-pub(super) fn announce(manifest: &Manifest, host: &Host) {
-    let url = url(address(host));
+pub(super) fn announce(manifest: &Manifest, host: &Host, scheme: &str) {
+    let url = url(scheme, address(host));
     terminal::answer("Serving", format_args!("{} at {url}", manifest.name));
     for class in host.classes() {
         terminal::answer("Try", format_args!("curl {url}/{class}/alice"));
@@ -70,13 +156,13 @@ pub(super) fn explain(error: anyhow::Error, address: SocketAddr) -> anyhow::Erro
 }
 
 /// The URL at which a person on this machine reaches an address.
-fn url(address: SocketAddr) -> String {
+pub(super) fn url(scheme: &str, address: SocketAddr) -> String {
     let reachable = match address.ip() {
         IpAddr::V4(ip) if ip.is_unspecified() => Ipv4Addr::LOCALHOST.into(),
         IpAddr::V6(ip) if ip.is_unspecified() => Ipv6Addr::LOCALHOST.into(),
         ip => ip,
     };
-    format!("http://{}", SocketAddr::new(reachable, address.port()))
+    format!("{scheme}://{}", SocketAddr::new(reachable, address.port()))
 }
 
 #[cfg(test)]
@@ -85,7 +171,7 @@ mod tests {
 
     #[test]
     fn an_url_can_be_typed_where_any_address_is_listened_on() {
-        let url_of = |text: &str| url(text.parse().unwrap());
+        let url_of = |text: &str| url("http", text.parse().unwrap());
         assert_eq!(url_of("0.0.0.0:80"), "http://127.0.0.1:80");
         assert_eq!(url_of("[::]:80"), "http://[::1]:80");
         assert_eq!(url_of("10.0.0.1:80"), "http://10.0.0.1:80");

@@ -6,6 +6,7 @@ use anyhow::Context as _;
 use tokio::sync::watch;
 
 use super::terminal;
+use crate::admin::Admin;
 use crate::host::Host;
 
 #[derive(Clone, Debug)]
@@ -34,11 +35,14 @@ impl Stop {
 }
 
 /// Stops the host, letting requests at work finish for so long.
-pub(super) async fn shut_down(host: Host, within: Duration) {
+pub(super) async fn shut_down(host: Host, admin: Option<Admin>, within: Duration) {
     terminal::status(
         "Stopping",
         "requests at work may finish; Ctrl-C again ends them",
     );
+    if let Some(admin) = admin {
+        admin.close().await;
+    }
     match host.shutdown(within).await {
         Ok(()) => terminal::status("Stopped", "state is kept"),
         Err(error) => terminal::error(&error.context("stopping did not go cleanly")),

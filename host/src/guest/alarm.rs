@@ -205,6 +205,6 @@ fn due(accessor: &Accessor<Context>, fire: &Fire) -> wasmtime::Result<Option<Ala
     })
 }
 
-fn at_once<'a>(call: CallId, returned: Returned) -> Running<'a> {
+pub(super) fn at_once<'a>(call: CallId, returned: Returned) -> Running<'a> {
     Box::pin(ready((call, Ok(Ok(returned)))))
 }

@@ -110,7 +110,7 @@ impl Context {
             let watch = meter.clone();
             database.set_interrupt(Box::new(move || {
                 watch.give_way();
-                watch.exhausted()
+                watch.exhausted() || watch.statement_is_late()
             }));
         }
         let outside = Outside::new(environment.egress.clone(), database.is_some());

@@ -34,6 +34,7 @@ use super::http::{self, Direct};
 use super::imports::websocket::Upgrade;
 use super::limits::{Limits, Meter};
 use super::method;
+use super::operator;
 use super::socket;
 use crate::chain::{Chain, During, InstanceId};
 use crate::clock::Clock;
@@ -41,7 +42,7 @@ use crate::socket::{Message, Outgoing, SocketId};
 
 use crate::event::{
     Called, Chunk, Event, Fault, Kind, MethodAnswer, Reply, Request, RequestId, Reset, Response,
-    What,
+    SqlAnswer, What,
 };
 
 /// The answer that opens an accepted socket.
@@ -308,6 +309,7 @@ pub(super) struct SessionEnded(pub(super) Arc<str>);
 pub(super) enum Returned {
     Response(types::Response),
     Alarms(Vec<Alarm>),
+    Sql(SqlAnswer),
     Method(namespace::Answer),
     /// Nothing was done, or what was done is told by the fault.
     Fault(Fault),
@@ -473,6 +475,7 @@ fn start<'a>(
             alarm::start(accessor, handler, call.id, call.request_id, fire)
         }
         Kind::Alarms(action) => alarm::act(accessor, call.id, action),
+        Kind::Sql(text) => operator::run(accessor, call.id, &text),
         kind => match &guest.websocket {
             Some(handler) => socket::start(accessor, handler, call.id, call.request_id, kind),
             // Code without the handler ignores what it would handle.
@@ -545,6 +548,7 @@ fn answer(
         let result = match result {
             Ok(Returned::Done) => Ok(Reply::Done),
             Ok(Returned::Alarms(alarms)) => Ok(Reply::Alarms(alarms)),
+            Ok(Returned::Sql(answer)) => Ok(Reply::Sql(answer)),
             Ok(Returned::Fault(fault)) => Err(fault),
             Ok(Returned::Method(answer)) => Ok(Reply::Method(MethodAnswer {
                 value: answer.value,

@@ -53,6 +53,8 @@ struct Counters {
     fresh_poll: AtomicBool,
     /// When the running statement next lets others have its thread.
     give_way_ns: AtomicU64,
+    /// When an operator's statement is stopped; `u64::MAX` for those of the guest.
+    statement_until_ns: AtomicU64,
 }
 
 impl Meter {
@@ -64,6 +66,7 @@ impl Meter {
             began_ns: AtomicU64::new(0),
             fresh_poll: AtomicBool::new(true),
             give_way_ns: AtomicU64::new(0),
+            statement_until_ns: AtomicU64::new(u64::MAX),
         }))
     }
 
@@ -94,6 +97,21 @@ impl Meter {
 
     pub(super) fn exhausted(&self) -> bool {
         self.0.spent_ns.load(Ordering::Relaxed) + self.running() > self.0.limit_ns
+    }
+
+    /// Runs an operator's statement for at most `most`, which the guest's budget does
+    /// not pay for.
+    pub(super) fn lend<T>(&self, most: Duration, statement: impl FnOnce() -> T) -> T {
+        let until = self.now().saturating_add(most.as_nanos() as u64);
+        self.0.statement_until_ns.store(until, Ordering::Relaxed);
+        let answer = statement();
+        self.0.statement_until_ns.store(u64::MAX, Ordering::Relaxed);
+        self.renew();
+        answer
+    }
+
+    pub(super) fn statement_is_late(&self) -> bool {
+        self.now() > self.0.statement_until_ns.load(Ordering::Relaxed)
     }
 
     /// Asked in the middle of a statement, which cannot yield as guest code does:

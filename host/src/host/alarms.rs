@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 use anyhow::Context as _;
 use dormouse_storage::{Alarm, Storage};
 
-use super::Host;
+use super::Handle;
 use crate::alarm::{Address, Alarms, Deliver, Scheduler};
 use crate::clock::Clock;
 use crate::event::{AlarmAction, Kind, Reply};
@@ -67,7 +67,7 @@ fn scan(storage: &Storage, alarms: &Alarms) -> Result<(), dormouse_storage::Erro
     Ok(())
 }
 
-impl Host {
+impl Handle {
     /// The alarms and dead letters of one object; wakes nobody.
     pub async fn alarms(&self, object: &Address) -> anyhow::Result<Vec<Alarm>> {
         self.alarm_action(object, AlarmAction::List).await
@@ -118,17 +118,6 @@ impl Host {
     #[must_use]
     pub fn dead_letters(&self) -> Vec<Address> {
         self.alarms.dead()
-    }
-
-    /// The address of the object with this name.
-    pub fn object(&self, class: &str, name: &str) -> anyhow::Result<Address> {
-        let served = self.registry.served();
-        let namespace = served.namespaces.get(class);
-        let namespace = namespace.with_context(|| format!("no class `{class}` is served"))?;
-        Ok(Address {
-            class: namespace.class.clone(),
-            id: namespace.id_from_name(name).id,
-        })
     }
 
     async fn alarm_action(

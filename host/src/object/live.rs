@@ -74,11 +74,12 @@ impl Live {
                 return answered.deliver(&self.who).await;
             }
         };
-        self.learn_name(&event, &mut database);
+        self.learn_name(&mut database);
         let (mut instance, room) = match self.wake(&served, database).await {
             Ok(awoken) => awoken,
             Err(fault) => return Caller::of(event).0.answer(&self.who, Err(fault)),
         };
+        self.registry.measures.wake(&self.key.class);
         let registry = Registry::from(self.registry.clone());
         let around = Surroundings {
             who: &self.who,
@@ -99,6 +100,7 @@ impl Live {
             self.registry.dead.send_replace(Some(dead));
         }
         if let Some(ended) = finished.ended {
+            self.registry.measures.reset(&self.key.class, &ended.fault);
             let now_ms = self.registry.clock.unix_ms();
             alarm::after(self.database(), &ended, &runs, &note, now_ms);
         }
@@ -119,9 +121,10 @@ impl Live {
         })
     }
 
-    /// An alarm knows no name; the object's file may.
-    fn learn_name(&mut self, event: &Event, database: &mut Database) {
-        if self.who.object.name.is_none() && alarm::is_alarm(event) {
+    /// What opened the slot may have known no name (an alarm, an operator); the
+    /// object's file may.
+    fn learn_name(&mut self, database: &mut Database) {
+        if self.who.object.name.is_none() {
             // An error comes again with the first statement, and is told there.
             self.who.object.name = database.name().ok().flatten().map(Into::into);
         }

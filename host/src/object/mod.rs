@@ -17,4 +17,4 @@ mod section;
 mod signal;
 
 pub use mail::Mail;
-pub use registry::{Options, Registry, Served, namespaces};
+pub use registry::{Options, Present, Registry, Served, namespaces};

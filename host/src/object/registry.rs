@@ -19,10 +19,11 @@ use super::live::Live;
 use super::mailbox::{self, Mailbox, mailbox};
 use super::signal::{CLOSE, EVICT, REPLACE, RESET, Signal};
 use crate::alarm::{Address, Alarms};
-use crate::clock::Clock;
+use crate::clock::{Clock, Moment};
 use crate::event::{Event, Fault};
 use crate::guest::{Code, Environment, Identity, Limits};
 use crate::id::{Namespace, ObjectId, ObjectName};
+use crate::measures::Measures;
 use crate::socket::Hub;
 
 const SHARDS: usize = 64;
@@ -64,6 +65,7 @@ pub(super) struct Inner {
     pub(super) storage: Storage,
     pub(super) clock: Clock,
     pub(super) alarms: Alarms,
+    pub(super) measures: Measures,
     served: RwLock<Arc<Served>>,
     shards: Vec<Mutex<HashMap<Key, Entry>>>,
     /// One permit for each instance that the pool can hold.
@@ -92,8 +94,35 @@ impl Key {
 #[derive(Debug, Default)]
 struct Entry {
     hub: Arc<Hub>,
+    name: Option<Arc<str>>,
     /// Absent while the object sleeps behind its sockets.
     slot: Option<Slot>,
+}
+
+/// What the registry knows of one object.
+#[derive(Clone, Debug)]
+pub struct Present {
+    pub class: Arc<str>,
+    pub id: ObjectId,
+    pub name: Option<Arc<str>>,
+    /// Has an instance, or mail that is about to wake it.
+    pub awake: bool,
+    /// Since when it has nothing to do; on the host's clock.
+    pub idle_since: Option<Moment>,
+    pub sockets: usize,
+}
+
+impl Entry {
+    fn describe(&self, key: &Key) -> Present {
+        Present {
+            class: key.class.clone(),
+            id: key.id,
+            name: self.name.clone(),
+            awake: self.slot.is_some(),
+            idle_since: self.slot.as_ref().and_then(|slot| slot.signal.idle_since()),
+            sockets: self.hub.list(None).len(),
+        }
+    }
 }
 
 #[derive(Debug)]
@@ -155,6 +184,7 @@ impl Registry {
             storage,
             clock,
             alarms,
+            measures: Measures::default(),
             served: RwLock::new(Arc::new(served)),
             shards: (0..SHARDS).map(|_| Mutex::default()).collect(),
             room: Arc::new(Semaphore::new(live_objects)),
@@ -196,6 +226,17 @@ impl Registry {
         }
     }
 
+    #[must_use]
+    pub fn measures(&self) -> &Measures {
+        &self.0.measures
+    }
+
+    /// Why nothing can be made durable any more, if that is so.
+    #[must_use]
+    pub fn dead(&self) -> Option<Dead> {
+        self.0.dead.borrow().clone()
+    }
+
     /// Ends when the commit log is dead: the host must stop and recover.
     pub async fn died(&self) -> Dead {
         let mut dead = self.0.dead.subscribe();
@@ -226,6 +267,17 @@ impl Registry {
         shards
             .map(|shard| lock(shard).values().filter(awake).count())
             .sum()
+    }
+
+    /// The objects that are awake, have mail or have sockets.
+    #[must_use]
+    pub fn present(&self) -> Vec<Present> {
+        let mut present = Vec::new();
+        for shard in &self.0.shards {
+            let shard = lock(shard);
+            present.extend(shard.iter().map(|(key, entry)| entry.describe(key)));
+        }
+        present
     }
 
     /// Puts an object to sleep as soon as it has nothing to do.
@@ -304,10 +356,14 @@ impl Inner {
             hash_map::Entry::Occupied(entry) => entry.into_mut(),
             hash_map::Entry::Vacant(entry) => entry.insert(Entry::default()),
         };
+        if entry.name.is_none() {
+            entry.name.clone_from(&object.name);
+        }
         let hub = &entry.hub;
         let slot = entry
             .slot
             .get_or_insert_with(|| self.open_slot(&slot_key, object.clone(), hub.clone()));
+        self.measures.event(&slot_key.class, &event.kind);
         match slot.mailbox.try_send(event).map_err(|error| *error) {
             Ok(()) => Ok(()),
             Err(TrySendError::Full(event)) => {

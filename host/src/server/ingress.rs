@@ -7,6 +7,7 @@
 
 use std::borrow::Cow;
 use std::sync::Arc;
+use std::time::Instant;
 
 use axum::body::Body as HttpBody;
 use axum::response::{IntoResponse, Response};
@@ -19,6 +20,7 @@ use tokio::sync::{Semaphore, oneshot};
 use super::Limits;
 use super::assets::Assets;
 use super::body::{self, Overflow, Refused};
+use super::listen::Serve;
 use super::problem::Problem;
 use super::reply::{self, HOP_BY_HOP};
 use super::upgrade;
@@ -30,15 +32,15 @@ use crate::worker::{Pool, Workers};
 
 /// The door's own state; cheap to clone.
 #[derive(Clone, Debug)]
-pub(super) struct Door {
-    pub(super) registry: Registry,
-    pub(super) workers: Workers,
-    pub(super) assets: Assets,
+pub struct Door {
+    registry: Registry,
+    workers: Workers,
+    assets: Assets,
     /// One for each request whose answer has not begun.
-    pub(super) places: Arc<Semaphore>,
-    pub(super) limits: Limits,
-    pub(super) scheme: &'static str,
-    pub(super) deflate: Deflate,
+    places: Arc<Semaphore>,
+    limits: Limits,
+    scheme: &'static str,
+    deflate: Deflate,
 }
 
 /// A request as it came, checked as far as both ways need it.
@@ -57,15 +59,50 @@ struct Route<'a> {
     rest: &'a str,
 }
 
-impl Door {
-    pub(super) async fn serve(self, request: Request<HttpBody>) -> Response {
+impl Serve for Door {
+    async fn serve(self, request: Request<HttpBody>) -> Response {
+        let began = Instant::now();
         let (parts, body) = request.into_parts();
         let id = RequestId::next();
         let response = match self.ask(id, parts, body).await {
             Ok(response) => response,
             Err(problem) => problem.with_request(id).into_response(),
         };
+        let measures = self.registry.measures();
+        measures.request(response.status().as_u16(), began.elapsed());
         reply::mark(response, id)
+    }
+}
+
+impl Door {
+    pub(super) fn new(
+        registry: Registry,
+        workers: Workers,
+        assets: Assets,
+        limits: Limits,
+    ) -> Self {
+        Self {
+            registry,
+            workers,
+            assets,
+            places: Arc::new(Semaphore::new(limits.concurrent_requests)),
+            limits,
+            scheme: "http",
+            deflate: Deflate::default(),
+        }
+    }
+
+    /// A door past worker and files: every path names an object.
+    #[must_use]
+    pub fn to_objects(registry: Registry, limits: Limits) -> Self {
+        let workers = Workers::new(registry.clone(), registry.clock().clone());
+        Self::new(registry, workers, Assets::default(), limits)
+    }
+
+    /// The same behind TLS, for the URLs that objects see.
+    pub(super) fn secure(self) -> Self {
+        let scheme = "https";
+        Self { scheme, ..self }
     }
 
     async fn ask(

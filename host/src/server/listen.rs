@@ -7,7 +7,6 @@ use std::convert::Infallible;
 use std::fmt::Display;
 use std::io;
 use std::net::SocketAddr;
-use std::sync::Arc;
 use std::time::Duration;
 
 use axum::body::Body as HttpBody;
@@ -19,14 +18,14 @@ use hyper_util::server::conn::auto;
 use hyper_util::server::graceful::GracefulShutdown;
 use tokio::io::DuplexStream;
 use tokio::net::{TcpListener, TcpStream};
-use tokio::sync::{Semaphore, oneshot};
+use tokio::sync::oneshot;
 use tokio::task::JoinHandle;
 
 use super::Limits;
 use super::assets::Assets;
 use super::ingress::Door;
+use super::tls::Tls;
 use crate::object::Registry;
-use crate::socket::Deflate;
 use crate::worker::Workers;
 
 /// A client must finish its request head within this time.
@@ -37,56 +36,62 @@ const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
 /// What a connection inside the process may hold in each direction (bytes).
 const PIPE_BYTES: usize = 64 << 10;
 
+/// What answers the requests that come in at a door.
+pub trait Serve: Clone + Send + Sync + 'static {
+    fn serve(self, request: Request<HttpBody>) -> impl Future<Output = Response<HttpBody>> + Send;
+}
+
 /// The public door, open from `start` to `stop`.
 #[derive(Debug)]
 pub struct Server {
     door: Door,
+    header_bytes: usize,
     listening: Option<Listening>,
 }
 
+/// An address that is listened on; any door can stand behind it.
 #[derive(Debug)]
-struct Listening {
+pub struct Listening {
     address: SocketAddr,
     stop: oneshot::Sender<()>,
     accepting: JoinHandle<GracefulShutdown>,
 }
 
 impl Server {
-    /// Without an address only `connect` leads in.
-    pub async fn start(
-        at: Option<SocketAddr>,
+    /// Without a listener only `connect` leads in.
+    pub fn start(
+        listener: Option<TcpListener>,
+        tls: Option<Tls>,
         registry: Registry,
         workers: Workers,
         assets: Assets,
         limits: Limits,
     ) -> io::Result<Self> {
-        let door = Door {
-            registry,
-            workers,
-            assets,
-            places: Arc::new(Semaphore::new(limits.concurrent_requests)),
-            limits,
-            scheme: "http",
-            deflate: Deflate::default(),
-        };
-        let listening = match at {
-            Some(at) => Some(Listening::start(at, door.clone()).await?),
-            None => None,
-        };
-        Ok(Self { door, listening })
+        let door = Door::new(registry, workers, assets, limits);
+        let header_bytes = limits.request_header_bytes;
+        let listening = listener.map(|listener| match tls {
+            Some(tls) => Listening::on(listener, Some(tls), door.clone().secure(), header_bytes),
+            None => Listening::on(listener, None, door.clone(), header_bytes),
+        });
+        let listening = listening.transpose()?;
+        Ok(Self {
+            door,
+            header_bytes: limits.request_header_bytes,
+            listening,
+        })
     }
 
     /// `None` if nothing is listened on.
     #[must_use]
     pub fn address(&self) -> Option<SocketAddr> {
-        self.listening.as_ref().map(|listening| listening.address)
+        self.listening.as_ref().map(Listening::address)
     }
 
     /// A client's end of a connection that no network carries.
     #[must_use]
     pub fn connect(&self) -> DuplexStream {
         let (client, server) = tokio::io::duplex(PIPE_BYTES);
-        let connection = protocol(&self.door.limits)
+        let connection = protocol(self.header_bytes)
             .serve_connection_with_upgrades(TokioIo::new(server), service(&self.door))
             .into_owned();
         tokio::spawn(carry(connection));
@@ -95,12 +100,45 @@ impl Server {
 
     /// Accepts nothing more and lets requests in flight finish, up to `within`.
     pub async fn stop(self, within: Duration) {
-        let Some(listening) = self.listening else {
-            return;
-        };
+        if let Some(listening) = self.listening {
+            listening.stop(within).await;
+        }
+    }
+}
+
+impl Listening {
+    /// Far more than `header_bytes` of headers end a connection.
+    pub async fn start(at: SocketAddr, door: impl Serve, header_bytes: usize) -> io::Result<Self> {
+        Self::on(TcpListener::bind(at).await?, None, door, header_bytes)
+    }
+
+    fn on(
+        listener: TcpListener,
+        tls: Option<Tls>,
+        door: impl Serve,
+        header_bytes: usize,
+    ) -> io::Result<Self> {
+        let address = listener.local_addr()?;
+        let (stop, stopped) = oneshot::channel();
+        let protocol = protocol(header_bytes);
+        let accepting = tokio::spawn(accept(listener, tls, door, protocol, stopped));
+        Ok(Self {
+            address,
+            stop,
+            accepting,
+        })
+    }
+
+    #[must_use]
+    pub const fn address(&self) -> SocketAddr {
+        self.address
+    }
+
+    /// Accepts nothing more and lets requests in flight finish, up to `within`.
+    pub async fn stop(self, within: Duration) {
         // The accept loop ends by itself only when its task is gone already.
-        let _ = listening.stop.send(());
-        if let Ok(connections) = listening.accepting.await {
+        let _ = self.stop.send(());
+        if let Ok(connections) = self.accepting.await {
             let finished = tokio::time::timeout(within, connections.shutdown());
             if finished.await.is_err() {
                 tracing::warn!("connections were cut off: they did not finish within {within:?}");
@@ -109,34 +147,21 @@ impl Server {
     }
 }
 
-impl Listening {
-    async fn start(at: SocketAddr, door: Door) -> io::Result<Self> {
-        let listener = TcpListener::bind(at).await?;
-        let address = listener.local_addr()?;
-        let (stop, stopped) = oneshot::channel();
-        let accepting = tokio::spawn(accept(listener, door, stopped));
-        Ok(Self {
-            address,
-            stop,
-            accepting,
-        })
-    }
-}
-
 async fn accept(
     listener: TcpListener,
-    door: Door,
+    tls: Option<Tls>,
+    door: impl Serve,
+    protocol: auto::Builder<TokioExecutor>,
     mut stopped: oneshot::Receiver<()>,
 ) -> GracefulShutdown {
     let connections = GracefulShutdown::new();
-    let protocol = protocol(&door.limits);
     loop {
         let accepted = tokio::select! {
             accepted = listener.accept() => accepted,
             _ = &mut stopped => return connections,
         };
         match accepted {
-            Ok((stream, _)) => spawn(stream, &door, &protocol, &connections),
+            Ok((stream, _)) => spawn(stream, tls.clone(), &door, &protocol, &connections),
             Err(error) => {
                 tracing::warn!(%error, "a connection could not be accepted");
                 tokio::time::sleep(ACCEPT_PAUSE).await;
@@ -145,38 +170,54 @@ async fn accept(
     }
 }
 
-fn protocol(limits: &Limits) -> auto::Builder<TokioExecutor> {
+fn protocol(header_bytes: usize) -> auto::Builder<TokioExecutor> {
     let mut protocol = auto::Builder::new(TokioExecutor::new());
     protocol
         .http1()
         .timer(TokioTimer::new())
         .header_read_timeout(HEAD_TIMEOUT)
         // Past this hyper answers 431 itself, before the door can count.
-        .max_buf_size(limits.request_header_bytes * 2 + (64 << 10));
+        .max_buf_size(header_bytes * 2 + (64 << 10));
     protocol
         .http2()
         .timer(TokioTimer::new())
-        .max_header_list_size(u32::try_from(limits.request_header_bytes * 2).unwrap_or(u32::MAX));
+        .max_header_list_size(u32::try_from(header_bytes * 2).unwrap_or(u32::MAX));
     protocol
 }
 
 fn spawn(
     stream: TcpStream,
-    door: &Door,
+    tls: Option<Tls>,
+    door: &impl Serve,
     protocol: &auto::Builder<TokioExecutor>,
     connections: &GracefulShutdown,
 ) {
     if let Err(error) = stream.set_nodelay(true) {
         tracing::debug!(%error, "TCP_NODELAY could not be set");
     }
-    let connection = protocol.serve_connection_with_upgrades(TokioIo::new(stream), service(door));
-    tokio::spawn(carry(connections.watch(connection.into_owned())));
+    let service = service(door);
+    let Some(tls) = tls else {
+        let connection = protocol.serve_connection_with_upgrades(TokioIo::new(stream), service);
+        tokio::spawn(carry(connections.watch(connection.into_owned())));
+        return;
+    };
+    let (protocol, watcher) = (protocol.clone(), connections.watcher());
+    tokio::spawn(async move {
+        match tls.shake_hands(stream).await {
+            Ok(stream) => {
+                let io = TokioIo::new(stream);
+                let connection = protocol.serve_connection_with_upgrades(io, service);
+                carry(watcher.watch(connection.into_owned())).await;
+            }
+            Err(error) => tracing::debug!(%error, "a TLS handshake failed"),
+        }
+    });
 }
 
-fn service(
-    door: &Door,
+fn service<D: Serve>(
+    door: &D,
 ) -> impl Service<Request<Incoming>, Response = Response<HttpBody>, Error = Infallible, Future: Send>
-+ use<> {
++ use<D> {
     let door = door.clone();
     hyper::service::service_fn(move |request: Request<Incoming>| {
         let door = door.clone();

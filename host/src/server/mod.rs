@@ -1,6 +1,6 @@
 //! Server: the public door. HTTP/1.1 and HTTP/2 in, events out.
 //!
-//! `listen` accepts and ends connections, `ingress` turns a request into an event
+//! `listen` accepts and ends connections (`tls` if asked for), `ingress` turns a request into an event
 //! for an object, `body` carries bodies both ways, `reply` and `problem` turn what
 //! comes back into a response. Knows axum and hyper; neither wasm, nor SQL, nor
 //! whether an object is awake.
@@ -11,10 +11,14 @@ mod ingress;
 mod listen;
 mod problem;
 mod reply;
+mod tls;
 mod upgrade;
 
 pub use assets::Assets;
-pub use listen::Server;
+pub use ingress::Door;
+pub use listen::{Listening, Serve, Server};
+pub(crate) use problem::Problem;
+pub use tls::{Error as TlsError, Tls};
 
 /// What a client may send.
 #[derive(Clone, Copy, Debug)]

@@ -12,13 +12,17 @@ use serde::Serialize;
 
 use crate::event::{Fault, RequestId, Reset};
 
-#[derive(Debug, Serialize)]
-pub(super) struct Problem {
+#[derive(Debug, Serialize, utoipa::ToSchema)]
+pub(crate) struct Problem {
     #[serde(rename = "type")]
+    #[schema(value_type = String, examples("urn:dormouse:problem:unknown-class"))]
     kind: &'static str,
+    #[schema(value_type = String)]
     title: &'static str,
     #[serde(serialize_with = "as_number")]
+    #[schema(value_type = u16)]
     status: StatusCode,
+    #[schema(value_type = String)]
     detail: Cow<'static, str>,
     #[serde(skip_serializing_if = "Option::is_none")]
     request: Option<String>,
@@ -30,7 +34,7 @@ pub(super) struct Problem {
 }
 
 impl Problem {
-    pub(super) fn new(
+    pub(crate) fn new(
         status: StatusCode,
         kind: &'static str,
         title: &'static str,
@@ -47,22 +51,22 @@ impl Problem {
         }
     }
 
-    pub(super) fn with_request(mut self, request: RequestId) -> Self {
+    pub(crate) fn with_request(mut self, request: RequestId) -> Self {
         self.request = Some(request.to_string());
         self
     }
 
-    pub(super) const fn retryable(mut self) -> Self {
+    pub(crate) const fn retryable(mut self) -> Self {
         self.retryable = true;
         self
     }
 
-    pub(super) fn with_classes(mut self, classes: Vec<String>) -> Self {
+    pub(crate) fn with_classes(mut self, classes: Vec<String>) -> Self {
         self.classes = Some(classes);
         self
     }
 
-    pub(super) fn body_too_large(limit: u64) -> Self {
+    pub(crate) fn body_too_large(limit: u64) -> Self {
         Self::new(
             StatusCode::PAYLOAD_TOO_LARGE,
             "urn:dormouse:problem:body-too-large",
@@ -74,7 +78,7 @@ impl Problem {
     }
 
     /// As `of`, when it was the worker in front and no object that failed.
-    pub(super) fn of_worker(fault: &Fault, request: RequestId) -> Self {
+    pub(crate) fn of_worker(fault: &Fault, request: RequestId) -> Self {
         let mut problem = match fault {
             Fault::Guest(_) => Self::new(
                 StatusCode::INTERNAL_SERVER_ERROR,
@@ -117,7 +121,7 @@ impl Problem {
     }
 
     /// What the caller may know of a fault; the log knows the rest.
-    pub(super) fn of(fault: &Fault, request: RequestId) -> Self {
+    pub(crate) fn of(fault: &Fault, request: RequestId) -> Self {
         let mut problem = match fault {
             Fault::Guest(_) => Self::new(
                 StatusCode::INTERNAL_SERVER_ERROR,

@@ -48,9 +48,13 @@ pub(super) fn respond(
         Ok(Reply::Response(answer)) => {
             convert(answer, method).unwrap_or_else(|invalid| refuse(&invalid))
         }
-        Ok(Reply::Upgrade { .. } | Reply::Method(_) | Reply::Alarms(_) | Reply::Done) => {
-            refuse(&Invalid::Status(101))
-        }
+        Ok(
+            Reply::Upgrade { .. }
+            | Reply::Method(_)
+            | Reply::Alarms(_)
+            | Reply::Sql(_)
+            | Reply::Done,
+        ) => refuse(&Invalid::Status(101)),
         Err(fault) => explain(&fault).into_response(),
     }
 }

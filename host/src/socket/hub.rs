@@ -79,6 +79,19 @@ struct Entry {
     auto_response_at: Option<Duration>,
 }
 
+/// One socket, for an operator.
+#[derive(Clone, Debug)]
+pub struct SocketInfo {
+    pub id: SocketId,
+    pub tags: Vec<String>,
+    pub state: SocketState,
+    /// Bytes that wait for the reader.
+    pub buffered_bytes: u64,
+    pub attachment_bytes: usize,
+    /// When the auto-response last answered, since 1970.
+    pub auto_response_at: Option<Duration>,
+}
+
 /// The pump's end of a socket; dropping it removes the socket.
 #[derive(Debug)]
 pub struct OpenSocket {
@@ -137,6 +150,14 @@ impl Hub {
         let sockets = state.sockets.iter();
         let wanted = sockets.filter(|(_, entry)| tag.is_none_or(|tag| entry.has(tag)));
         wanted.map(|(id, _)| *id).collect()
+    }
+
+    /// Every socket, oldest first.
+    #[must_use]
+    pub fn describe(&self) -> Vec<SocketInfo> {
+        let state = self.lock();
+        let sockets = state.sockets.iter();
+        sockets.map(|(id, entry)| entry.describe(*id)).collect()
     }
 
     #[must_use]
@@ -329,6 +350,17 @@ impl Hub {
 }
 
 impl Entry {
+    fn describe(&self, id: SocketId) -> SocketInfo {
+        SocketInfo {
+            id,
+            tags: self.tags.clone(),
+            state: self.state,
+            buffered_bytes: self.line.buffered(),
+            attachment_bytes: self.attachment.as_ref().map_or(0, Vec::len),
+            auto_response_at: self.auto_response_at,
+        }
+    }
+
     fn has(&self, tag: &str) -> bool {
         self.tags.iter().any(|own| own == tag)
     }

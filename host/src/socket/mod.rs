@@ -17,6 +17,6 @@ mod reader;
 mod writer;
 
 pub use deflate::{Agreed, Deflate, negotiate};
-pub use hub::{Error, Hub, OpenSocket, Owner, SocketId, SocketState};
+pub use hub::{Error, Hub, OpenSocket, Owner, SocketId, SocketInfo, SocketState};
 pub use message::{Close, Message, Outgoing};
 pub use pump::{Deliver, Packing, pump};

@@ -61,6 +61,8 @@ struct Open {
     reserved: Cache,
     turn: Turn,
     limits: Limits,
+    /// Set while an operator's text runs: whether it may write.
+    operator: Option<bool>,
     name: Option<String>,
     shared: Arc<Owner>,
     connection: Connection,
@@ -350,6 +352,14 @@ impl Database {
         self.settle(result)
     }
 
+    /// Says that an operator's text runs from now on, and whether it may write.
+    pub(crate) fn set_operator(&mut self, operator: Option<bool>) -> Result<(), Error> {
+        let open = self.ready()?;
+        open.operator = operator;
+        open.connection.guard().keep_settings(operator.is_some());
+        Ok(())
+    }
+
     pub(crate) fn limits(&self) -> &Limits {
         self.shared.limits()
     }
@@ -427,6 +437,8 @@ impl Drop for Database {
     }
 }
 
+const READ_ONLY: &str = "this statement writes, and only reading was allowed; nothing has changed";
+
 const CLOSED_CURSOR: Error = Error::Closed {
     what: "cursor",
     why: "it was closed, or its turn was undone",
@@ -449,6 +461,7 @@ impl Open {
             reserved: Cache::default(),
             turn,
             limits,
+            operator: None,
             name: key.name.clone(),
             shared,
             connection,
@@ -458,6 +471,11 @@ impl Open {
 
     /// Opens the turn, unless it is open. The first one of a database writes its name down.
     fn begin(&mut self) -> Result<(), Error> {
+        if self.operator == Some(false) {
+            return Err(Error::Denied {
+                message: READ_ONLY.into(),
+            });
+        }
         if self.turn.is_open() {
             return Ok(());
         }
@@ -595,7 +613,12 @@ impl Open {
         sql: &str,
         params: &[Value],
     ) -> Result<(Box<str>, Prepared), Error> {
-        let (text, prepared) = match self.cache.take(sql) {
+        // What a guest has compiled may change settings.
+        let cached = match self.operator {
+            None => self.cache.take(sql),
+            Some(_) => None,
+        };
+        let (text, prepared) = match cached {
             Some(hit) => hit,
             None => self.run_all_but_last(sql)?,
         };

@@ -30,6 +30,7 @@ pub(crate) struct Guard {
     alters: Cell<bool>,
     needs_turn: Cell<bool>,
     refusal: Cell<Option<Refusal>>,
+    settings_stay: Cell<bool>,
 }
 
 /// A refused compilation; `reason` is `None` where SQLite's own words say it.
@@ -53,6 +54,11 @@ impl Guard {
         self.trusted.replace(trusted)
     }
 
+    /// Whether pragmas may only be read.
+    pub(crate) fn keep_settings(&self, keep: bool) {
+        self.settings_stay.set(keep);
+    }
+
     pub(crate) fn allows(&self, action: &Action<'_>) -> bool {
         if self.trusted.get() {
             return true;
@@ -70,6 +76,11 @@ impl Guard {
             && action.second.starts_with("sqlite_");
         match judge(action) {
             _ if internal => true,
+            Ok(()) if self.settings_stay.get() && sets(action) => {
+                let reason = Some(SETTING);
+                self.refusal.set(Some(Refusal { reason }));
+                false
+            }
             Ok(()) => true,
             Err(reason) => {
                 self.refusal.set(Some(Refusal { reason }));
@@ -111,6 +122,8 @@ const VACUUM: &str = "not authorized: VACUUM writes the whole database anew; spa
 const TRANSACTION: &str = "not authorized: transactions are implicit; every write between two awaits belongs to one \
                            transaction, use a savepoint to undo a part of it: SQLITE_AUTH";
 const NAME: &str = "not authorized: names that begin with `_dormouse_` belong to the host; choose another: SQLITE_AUTH";
+const SETTING: &str =
+    "not authorized: settings and upkeep belong to the object's own code: SQLITE_AUTH";
 const PLAIN: &str = "not authorized: SQLITE_AUTH";
 
 /// `Err(None)` where SQLite's message names the function or column itself.
@@ -175,6 +188,20 @@ fn is_listed(list: &[&str], name: &str) -> bool {
         .is_ok()
 }
 
+/// Whether a pragma changes a setting of the connection, or writes what no statement
+/// asked for.
+fn sets(action: &Action<'_>) -> bool {
+    action.code == ffi::SQLITE_PRAGMA
+        && match action.second {
+            "" => action.first.eq_ignore_ascii_case("optimize"),
+            _ => is_switch(action.first) || action.first.eq_ignore_ascii_case("optimize"),
+        }
+}
+
+fn is_switch(pragma: &str) -> bool {
+    is_listed(SWITCHES, pragma)
+}
+
 fn pragma(name: &str, argument: &str) -> bool {
     let argument = argument.trim_matches(['\'', '"']);
     match name.to_ascii_lowercase().as_str() {
@@ -182,13 +209,7 @@ fn pragma(name: &str, argument: &str) -> bool {
         | "encoding" | "function_list" | "collation_list" | "compile_options" => {
             argument.is_empty()
         }
-        "case_sensitive_like"
-        | "foreign_keys"
-        | "defer_foreign_keys"
-        | "ignore_check_constraints"
-        | "legacy_alter_table"
-        | "recursive_triggers"
-        | "reverse_unordered_selects" => ["", "true", "false", "yes", "no", "on", "off", "1", "0"]
+        name if is_switch(name) => ["", "true", "false", "yes", "no", "on", "off", "1", "0"]
             .iter()
             .any(|word| word.eq_ignore_ascii_case(argument)),
         "table_info" | "table_xinfo" | "foreign_key_list" | "index_info" | "index_list"
@@ -198,6 +219,17 @@ fn pragma(name: &str, argument: &str) -> bool {
         _ => false,
     }
 }
+
+/// Pragmas that are on or off for a connection.
+const SWITCHES: &[&str] = &[
+    "case_sensitive_like",
+    "defer_foreign_keys",
+    "foreign_keys",
+    "ignore_check_constraints",
+    "legacy_alter_table",
+    "recursive_triggers",
+    "reverse_unordered_selects",
+];
 
 const VIRTUAL_TABLES: &[&str] = &["fts5", "fts5vocab", "rtree", "rtree_i32"];
 
@@ -228,7 +260,7 @@ mod tests {
 
     #[test]
     fn lists_are_sorted() {
-        for list in [FUNCTIONS, VIRTUAL_TABLES] {
+        for list in [FUNCTIONS, VIRTUAL_TABLES, SWITCHES] {
             assert!(list.windows(2).all(|pair| pair[0] < pair[1]), "{list:?}");
         }
     }

@@ -12,6 +12,7 @@ use std::io::{self, ErrorKind};
 use std::ops::Deref;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::SystemTime;
 
 use crate::alarm;
 use crate::checkpoint::{Checkpoint, Job};
@@ -176,6 +177,12 @@ impl Storage {
     /// All objects of a namespace that have written something, by id.
     pub fn list(&self, namespace: &str) -> Result<Vec<Listed>, Error> {
         self.shared.list(namespace)
+    }
+
+    /// When the file of an object last changed; `None` while all of it is in the log.
+    pub fn file_changed(&self, key: &ObjectKey) -> Option<SystemTime> {
+        let path = self.shared.options.dir.join(files::path(key));
+        std::fs::metadata(path).ok()?.modified().ok()
     }
 
     /// Tells of all objects that had alarms when the folder was opened.

@@ -2,6 +2,8 @@
 //!
 //! Only translates; what a statement may do is decided in `storage`.
 
+use std::time::{Duration, Instant};
+
 use dormouse_storage as storage;
 use wasmtime::component::Resource;
 
@@ -20,13 +22,33 @@ pub struct Cursor(storage::CursorId);
 #[allow(unreachable_pub)] // the bindings re-export it
 pub struct Savepoint(storage::SavepointId);
 
+/// A statement that takes as long is logged.
+const SLOW: Duration = Duration::from_millis(100);
+/// Of its text, what the record keeps.
+const MAX_TEXT_BYTES: usize = 1_000;
+
+impl Context {
+    fn tell_if_slow(&self, began: Instant, text: &str) {
+        let took = began.elapsed();
+        if took >= SLOW {
+            let class = self.who.class();
+            let object = self.who.object();
+            let ms = took.as_millis() as u64;
+            let text = &text[..text.floor_char_boundary(MAX_TEXT_BYTES)];
+            tracing::warn!(class, object, ms, "slow SQL: {text}");
+        }
+    }
+}
+
 impl Host for Context {
     fn exec(
         &mut self,
         query: String,
         params: Vec<Value>,
     ) -> wasmtime::Result<Result<ResultSet, Error>> {
+        let began = Instant::now();
         let result = self.database()?.exec(&query, &to_storage(params));
+        self.tell_if_slow(began, &query);
         Ok(result.map(Into::into).map_err(Into::into))
     }
 
@@ -35,7 +57,10 @@ impl Host for Context {
         query: String,
         params: Vec<Value>,
     ) -> wasmtime::Result<Result<Resource<Cursor>, Error>> {
-        match self.database()?.query(&query, &to_storage(params)) {
+        let began = Instant::now();
+        let cursor = self.database()?.query(&query, &to_storage(params));
+        self.tell_if_slow(began, &query);
+        match cursor {
             Ok(cursor) => Ok(Ok(self.table.push(Cursor(cursor))?)),
             Err(error) => Ok(Err(error.into())),
         }

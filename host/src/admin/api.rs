@@ -1,0 +1,379 @@
+//! What the admin door says and is told, as JSON. The command line reads the same
+//! types. Times are milliseconds since 1970, sizes are bytes.
+
+use std::collections::BTreeMap;
+
+use dormouse_storage::Value;
+use serde::{Deserialize, Serialize};
+use utoipa::{IntoParams, ToSchema};
+
+pub use super::records::{Level, Record};
+pub use super::tokens::{Scope, Token};
+
+#[derive(Clone, Debug, Serialize, Deserialize, ToSchema)]
+pub struct Health {
+    /// `ok`, or what is wrong.
+    pub status: String,
+}
+
+#[derive(Clone, Debug, Serialize, Deserialize, ToSchema)]
+pub struct Host {
+    pub version: String,
+    pub pid: u32,
+    pub uptime_ms: u64,
+    /// The data folder, on the host's machine.
+    pub data: String,
+    /// Where the public door listens.
+    pub listen: Option<String>,
+    /// Objects with an instance, of all apps.
+    pub awake: usize,
+    /// How many could be awake at once.
+    pub awake_limit: usize,
+}
+
+#[derive(Clone, Debug, Serialize, Deserialize, ToSchema)]
+pub struct App {
+    pub name: String,
+    pub classes: Vec<Class>,
+    /// SHA-256 of the component that is served.
+    pub digest: String,
+    pub awake: usize,
+    pub sockets: usize,
+    pub objects_with_alarms: usize,
+    pub dead_letters: usize,
+}
+
+#[derive(Clone, Debug, Serialize, Deserialize, ToSchema)]
+pub struct Class {
+    pub name: String,
+    /// Has a handler for alarms.
+    pub alarm: bool,
+    /// Has handlers for WebSockets.
+    pub websocket: bool,
+}
+
+#[derive(Clone, Debug, Serialize, Deserialize, ToSchema)]
+pub struct Deployments {
+    /// The version that is served; none for code that was only named at the start.
+    pub current: Option<u64>,
+    pub versions: Vec<Deployment>,
+}
+
+#[derive(Clone, Debug, Serialize, Deserialize, ToSchema)]
+pub struct Deployment {
+    pub version: u64,
+    /// SHA-256 of the component.
+    pub component: String,
+    /// Size of the component.
+    pub bytes: u64,
+    pub classes: Vec<String>,
+    pub created_ms: i64,
+    /// The label of the token, or `command line`.
+    pub by: String,
+    pub note: String,
+}
+
+/// SHA-256 digests in hexadecimal digits.
+#[derive(Clone, Debug, Serialize, Deserialize, ToSchema)]
+pub struct Missing {
+    pub digests: Vec<String>,
+}
+
+#[derive(Clone, Debug, Serialize, Deserialize, ToSchema)]
+pub struct Deploy {
+    /// The text of `dormouse.toml`.
+    #[serde(default)]
+    pub manifest: String,
+    /// SHA-256 of a component that was uploaded.
+    pub component: String,
+    #[serde(default)]
+    pub note: String,
+    /// Only say what would change.
+    #[serde(default)]
+    pub plan: bool,
+    /// Go on though classes with objects are gone; their data stays.
+    #[serde(default)]
+    pub remove_classes: bool,
+}
+
+#[derive(Clone, Debug, Serialize, Deserialize, ToSchema)]
+pub struct Deployed {
+    /// The version that is served now; none for a plan.
+    pub version: Option<u64>,
+    /// The version that was served before.
+    pub from: Option<u64>,
+    pub classes: Vec<String>,
+    pub added: Vec<String>,
+    pub removed: Vec<RemovedClass>,
+    /// Component and manifest are what was served already.
+    pub unchanged: bool,
+    /// Settings that take effect when the host starts anew.
+    pub after_restart: Vec<String>,
+}
+
+#[derive(Clone, Debug, Serialize, Deserialize, ToSchema)]
+pub struct RemovedClass {
+    pub class: String,
+    pub objects: usize,
+}
+
+#[derive(Clone, Debug, Default, Serialize, Deserialize, ToSchema)]
+pub struct RollBack {
+    /// The one before the current without a number.
+    #[serde(default)]
+    pub version: Option<u64>,
+}
+
+#[derive(Clone, Debug, Serialize, Deserialize, ToSchema)]
+pub struct Prune {
+    /// So many of the newest versions stay, and the current one.
+    pub keep: usize,
+}
+
+#[derive(Clone, Debug, Serialize, Deserialize, ToSchema)]
+pub struct Pruned {
+    pub versions: Vec<u64>,
+    pub bytes: u64,
+}
+
+#[derive(Clone, Debug, Default, Serialize, Deserialize, IntoParams)]
+#[into_params(parameter_in = Query)]
+pub struct ObjectsQuery {
+    /// Of this class only.
+    pub class: Option<String>,
+    /// The name begins with this.
+    pub prefix: Option<String>,
+    pub state: Option<State>,
+    /// Go on behind this object, `class/name`; `next` of the page before.
+    pub after: Option<String>,
+    /// At most so many; 100 by default, 1,000 at most.
+    pub limit: Option<usize>,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema, clap::ValueEnum)]
+#[serde(rename_all = "kebab-case")]
+pub enum State {
+    Awake,
+    Asleep,
+}
+
+#[derive(Clone, Debug, Serialize, Deserialize, ToSchema)]
+pub struct Objects {
+    pub objects: Vec<ObjectInfo>,
+    /// How many match, on all pages.
+    pub total: usize,
+    /// What to ask for next, if there is more.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub next: Option<String>,
+}
+
+#[derive(Clone, Debug, Serialize, Deserialize, ToSchema)]
+pub struct ObjectInfo {
+    pub class: String,
+    /// What its id was made from, if that is known.
+    pub name: Option<String>,
+    pub id: String,
+    pub state: State,
+    /// How long an awake object has had nothing to do.
+    pub idle_ms: Option<u64>,
+    /// Size of its database; 0 if it has written nothing.
+    pub bytes: u64,
+    /// When its file last changed, to about 30 seconds; absent while what it wrote
+    /// is in the log only.
+    pub changed_ms: Option<i64>,
+    pub sockets: usize,
+}
+
+/// One object with what can be seen without waking it.
+#[derive(Clone, Debug, Serialize, Deserialize, ToSchema)]
+pub struct ObjectDetail {
+    #[serde(flatten)]
+    pub object: ObjectInfo,
+    pub tables: Vec<Table>,
+    pub alarms: Vec<Alarm>,
+    pub open_sockets: Vec<Socket>,
+}
+
+#[derive(Clone, Debug, Serialize, Deserialize, ToSchema)]
+pub struct Table {
+    pub name: String,
+    /// `table`, `view`, `index` or `trigger`.
+    pub kind: String,
+    pub sql: Option<String>,
+}
+
+#[derive(Clone, Debug, Serialize, Deserialize, ToSchema)]
+pub struct Sql {
+    /// One statement or several; the rows are those of the last one.
+    pub sql: String,
+    /// For the last statement: null, numbers, texts, `{"blob": "hexadecimal digits"}`.
+    #[serde(default)]
+    pub params: Vec<serde_json::Value>,
+    /// Without it a statement that writes is refused. Needs the scope `sql-write`.
+    #[serde(default)]
+    pub write: bool,
+    /// At most so many rows; 1,000 by default, 100,000 at most.
+    #[serde(default)]
+    pub max_rows: Option<u32>,
+}
+
+#[derive(Clone, Debug, Serialize, Deserialize, ToSchema)]
+pub struct Rows {
+    pub columns: Vec<String>,
+    /// Blobs are `{"blob": "hexadecimal digits"}`, infinities `{"real": "inf"}`.
+    pub rows: Vec<Vec<serde_json::Value>>,
+    pub rows_read: u64,
+    pub rows_written: u64,
+    /// Whether rows were left out.
+    pub more: bool,
+}
+
+#[derive(Clone, Debug, Serialize, Deserialize, ToSchema)]
+pub struct Socket {
+    /// Unique within its object while the host runs.
+    pub id: u64,
+    pub class: String,
+    pub object: String,
+    pub tags: Vec<String>,
+    /// `open`, `closing` or `closed`.
+    pub state: String,
+    /// What waits for the reader.
+    pub buffered_bytes: u64,
+    pub attachment_bytes: usize,
+    /// When the auto-response last answered.
+    pub auto_response_ms: Option<i64>,
+}
+
+#[derive(Clone, Debug, Serialize, Deserialize, ToSchema)]
+pub struct Alarm {
+    pub class: String,
+    pub object: String,
+    /// Empty for the default alarm.
+    pub name: String,
+    /// What was asked for; absent if only a dead letter is left.
+    pub scheduled_ms: Option<i64>,
+    /// When it runs next, retries included.
+    pub due_ms: Option<i64>,
+    pub retries: u32,
+    pub cron: Option<String>,
+    pub zone: Option<String>,
+    /// The run that was given up, if one was.
+    pub dead: Option<DeadLetter>,
+}
+
+#[derive(Clone, Debug, Serialize, Deserialize, ToSchema)]
+pub struct DeadLetter {
+    pub scheduled_ms: i64,
+    pub error: String,
+}
+
+#[derive(Clone, Debug, Default, Serialize, Deserialize, ToSchema)]
+pub struct Retry {
+    /// The alarm's name; the default alarm has the empty one.
+    #[serde(default)]
+    pub alarm: String,
+}
+
+#[derive(Clone, Debug, Default, Serialize, Deserialize, IntoParams)]
+#[into_params(parameter_in = Query)]
+pub struct LogsQuery {
+    /// Stay, and send what comes.
+    #[serde(default)]
+    pub follow: bool,
+    /// Begin with so many of the records kept; 100 by default.
+    pub tail: Option<usize>,
+    /// This level and those above it.
+    pub level: Option<Level>,
+    pub class: Option<String>,
+    /// The object's name, or its id.
+    pub object: Option<String>,
+    /// The id of one request.
+    pub request: Option<String>,
+    /// The message contains this.
+    pub text: Option<String>,
+}
+
+#[derive(Clone, Debug, Serialize, Deserialize, ToSchema)]
+pub struct NewToken {
+    /// What it is for.
+    pub label: String,
+    pub scopes: Vec<Scope>,
+    /// The apps it is good for; all without a list.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub apps: Option<Vec<String>>,
+}
+
+#[derive(Clone, Debug, Serialize, Deserialize, ToSchema)]
+pub struct CreatedToken {
+    #[serde(flatten)]
+    pub token: Token,
+    /// The token itself; it cannot be seen again.
+    pub secret: String,
+}
+
+/// Facts of one record, by name.
+pub type Fields = BTreeMap<String, String>;
+
+/// A value of SQL as JSON.
+pub(super) fn to_json(value: Value) -> serde_json::Value {
+    match value {
+        Value::Null => serde_json::Value::Null,
+        Value::Integer(number) => number.into(),
+        Value::Real(number) if number.is_finite() => number.into(),
+        Value::Real(number) => serde_json::json!({"real": number.to_string()}),
+        Value::Text(text) => text.into(),
+        Value::Blob(bytes) => {
+            let hex: String = bytes.iter().map(|byte| format!("{byte:02x}")).collect();
+            serde_json::json!({"blob": hex})
+        }
+    }
+}
+
+/// JSON as a value of SQL.
+pub(super) fn from_json(json: serde_json::Value) -> Result<Value, String> {
+    use serde_json::Value as Json;
+    Ok(match json {
+        Json::Null => Value::Null,
+        Json::Bool(truth) => Value::Integer(truth.into()),
+        Json::Number(number) => match (number.as_i64(), number.as_f64()) {
+            (Some(integer), _) => Value::Integer(integer),
+            (None, Some(real)) => Value::Real(real),
+            (None, None) => return Err(format!("{number} is no number of SQLite")),
+        },
+        Json::String(text) => Value::Text(text),
+        Json::Object(object) => {
+            let hex = object.get("blob").and_then(Json::as_str);
+            let bytes = hex.and_then(unhex);
+            Value::Blob(bytes.ok_or("an object is a parameter only as {\"blob\": \"00ff…\"}")?)
+        }
+        Json::Array(_) => return Err("a list is no value of SQLite".to_owned()),
+    })
+}
+
+fn unhex(digits: &str) -> Option<Vec<u8>> {
+    let digits: Option<Vec<u32>> = digits.chars().map(|digit| digit.to_digit(16)).collect();
+    let digits = digits.filter(|digits| digits.len() % 2 == 0)?;
+    let pairs = digits.chunks_exact(2);
+    Some(pairs.map(|pair| (pair[0] * 16 + pair[1]) as u8).collect())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn values_go_to_json_and_back() {
+        let values = [
+            Value::Null,
+            Value::Integer(i64::MAX),
+            Value::Real(0.5),
+            Value::Text("ä".into()),
+            Value::Blob(vec![0, 255]),
+        ];
+        for value in values {
+            assert_eq!(from_json(to_json(value.clone())), Ok(value));
+        }
+        assert!(from_json(serde_json::json!({"blob": "0"})).is_err());
+        assert!(from_json(serde_json::json!([1])).is_err());
+    }
+}

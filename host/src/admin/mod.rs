@@ -1,0 +1,227 @@
+//! Admin: the operator's door, a listener of its own.
+//!
+//! Opened by the command line beside a running host; knows `host` by its handle and
+//! `server` for how connections are accepted. Every operation but those of health,
+//! and the description of them all, wants a bearer token with the right for it; the
+//! type of an operation's first argument says which. Errors are problems (RFC 9457).
+//! Guests have no way here: they open no connections of their own, and what they
+//! answer never carries a token.
+
+mod alarms;
+pub mod api;
+mod apps;
+mod deployments;
+mod extract;
+mod fetch;
+mod first;
+mod health;
+mod local;
+mod logs;
+mod metrics;
+mod objects;
+mod page;
+mod records;
+mod refusal;
+mod tokens;
+mod tokens_api;
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use anyhow::Context as _;
+use axum::body::Body;
+use axum::response::{IntoResponse, Response};
+use http::{Method, Request, StatusCode, Uri};
+use hyper::service::Service as _;
+use hyper_util::service::TowerToHyperService;
+use tokio::sync::watch;
+use utoipa::OpenApi;
+use utoipa::openapi::security::{HttpAuthScheme, HttpBuilder, SecurityScheme};
+use utoipa_axum::router::OpenApiRouter;
+use utoipa_axum::routes;
+
+pub use first::First;
+pub use local::{Local, find_local};
+pub use records::Records;
+pub use tokens::{Scope, Tokens};
+
+use crate::host::Handle;
+use crate::server::{Listening, Problem, Serve};
+
+/// Headers of one request, names and values together.
+const HEADER_BYTES: usize = 64 << 10;
+/// How long answers under way may take when the door closes.
+const CLOSE_WITHIN: Duration = Duration::from_secs(2);
+
+/// An open admin door.
+#[derive(Debug)]
+pub struct Admin {
+    listening: Listening,
+    closing: watch::Sender<bool>,
+    /// Removed from the data folder when the door closes.
+    _local: Local,
+}
+
+/// What every operation may use.
+#[derive(Clone, Debug)]
+struct State(Arc<Shared>);
+
+#[derive(Debug)]
+struct Shared {
+    host: Handle,
+    tokens: Tokens,
+    records: Records,
+    began: Instant,
+    closing: watch::Receiver<bool>,
+}
+
+impl Admin {
+    /// Opens the door. The next address is tried while one is taken.
+    pub async fn open(
+        addresses: &[SocketAddr],
+        host: Handle,
+        tokens: Tokens,
+        records: Records,
+    ) -> anyhow::Result<Self> {
+        let (closing, closed) = watch::channel(false);
+        let data = host.data().to_owned();
+        let (local_token, tokens) = tokens.with_local()?;
+        let shared = Shared {
+            host,
+            tokens,
+            records,
+            began: Instant::now(),
+            closing: closed,
+        };
+        let door = Door(router(State(Arc::new(shared))).0);
+        let listening = listen(addresses, door).await?;
+        let local = Local::write(&data, listening.address(), &local_token)?;
+        Ok(Self {
+            listening,
+            closing,
+            _local: local,
+        })
+    }
+
+    #[must_use]
+    pub const fn address(&self) -> SocketAddr {
+        self.listening.address()
+    }
+
+    /// Ends streams, lets other answers finish for a moment.
+    pub async fn close(self) {
+        self.closing.send_replace(true);
+        self.listening.stop(CLOSE_WITHIN).await;
+    }
+}
+
+async fn listen(addresses: &[SocketAddr], door: Door) -> anyhow::Result<Listening> {
+    let (last, first) = addresses.split_last().expect("an address is given");
+    for address in first {
+        match Listening::start(*address, door.clone(), HEADER_BYTES).await {
+            Err(error) if error.kind() == std::io::ErrorKind::AddrInUse => {}
+            opened => return opened.with_context(|| cannot_listen(*address)),
+        }
+    }
+    let opened = Listening::start(*last, door, HEADER_BYTES).await;
+    opened.with_context(|| cannot_listen(*last))
+}
+
+fn cannot_listen(address: SocketAddr) -> String {
+    format!("cannot open the admin door on {address}; choose another address with --admin")
+}
+
+#[derive(Clone)]
+struct Door(axum::Router);
+
+impl Serve for Door {
+    async fn serve(self, request: Request<Body>) -> Response {
+        match TowerToHyperService::new(self.0).call(request).await {
+            Ok(response) => response,
+            Err(never) => match never {},
+        }
+    }
+}
+
+#[derive(OpenApi)]
+#[openapi(
+    info(
+        title = "Dormouse admin door",
+        description = "What an operator may ask of a host. Every operation but those of `health` \
+                       wants a bearer token."
+    ),
+    components(schemas(Problem)),
+    security(("token" = []))
+)]
+struct Description;
+
+/// The operations, and their description.
+fn router(state: State) -> (axum::Router, utoipa::openapi::OpenApi) {
+    let (router, mut description) = OpenApiRouter::with_openapi(Description::openapi())
+        .routes(routes!(health::live))
+        .routes(routes!(health::ready))
+        .routes(routes!(metrics::metrics))
+        .routes(routes!(apps::host))
+        .routes(routes!(apps::list))
+        .routes(routes!(deployments::list, deployments::deploy))
+        .routes(routes!(deployments::missing))
+        .routes(routes!(deployments::upload))
+        .routes(routes!(deployments::roll_back))
+        .routes(routes!(deployments::prune))
+        .routes(routes!(objects::list))
+        .routes(routes!(objects::show))
+        .routes(routes!(objects::sql))
+        .routes(routes!(objects::sockets))
+        .routes(routes!(objects::all_sockets))
+        .routes(routes!(alarms::list))
+        .routes(routes!(alarms::list_all))
+        .routes(routes!(alarms::retry))
+        .routes(routes!(logs::read))
+        .routes(routes!(tokens_api::list, tokens_api::create))
+        .routes(routes!(tokens_api::delete))
+        .split_for_parts();
+    let bearer = HttpBuilder::new().scheme(HttpAuthScheme::Bearer).build();
+    if let Some(components) = &mut description.components {
+        components.add_security_scheme("token", SecurityScheme::Http(bearer));
+    }
+    let json = serde_json::to_string_pretty(&description).expect("a description is plain data");
+    let document = axum::routing::get(move || async move {
+        let kind = [(http::header::CONTENT_TYPE, "application/json")];
+        (kind, json).into_response()
+    });
+    let router = router
+        .route("/openapi.json", document)
+        .route(fetch::PATH, axum::routing::any(fetch::forward))
+        .merge(page::router())
+        .fallback(nothing_here)
+        .method_not_allowed_fallback(wrong_method)
+        .with_state(state);
+    (router, description)
+}
+
+async fn nothing_here(uri: Uri) -> Response {
+    Problem::new(
+        StatusCode::NOT_FOUND,
+        "urn:dormouse:problem:no-operation",
+        "No such operation",
+        format!(
+            "there is nothing at {:?}; /openapi.json describes what there is",
+            uri.path()
+        ),
+    )
+    .into_response()
+}
+
+async fn wrong_method(method: Method, uri: Uri) -> Response {
+    Problem::new(
+        StatusCode::METHOD_NOT_ALLOWED,
+        "urn:dormouse:problem:no-operation",
+        "No such operation",
+        format!(
+            "{method} cannot be asked of {:?}; /openapi.json describes what can",
+            uri.path()
+        ),
+    )
+    .into_response()
+}

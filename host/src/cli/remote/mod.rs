@@ -1,0 +1,37 @@
+//! Remote: commands that ask the admin door of a running host.
+//!
+//! Each is a request or a few, shown as a table or, with `--json`, as the door's
+//! own JSON.
+
+mod alarms;
+pub(super) mod args;
+mod client;
+mod deploy;
+mod fetch;
+mod logs;
+mod objects;
+mod page;
+mod prompt;
+mod show;
+mod sockets;
+mod sql;
+mod token;
+
+use args::Command;
+
+pub(super) async fn run(command: Command) -> anyhow::Result<()> {
+    match command {
+        Command::Deploy(args) => deploy::run(args).await,
+        Command::Versions(args) => deploy::versions(args).await,
+        Command::Rollback(args) => deploy::roll_back(args).await,
+        Command::Prune(args) => deploy::prune(args).await,
+        Command::Objects(args) => objects::run(args).await,
+        Command::Sql(args) => sql::run(args).await,
+        Command::Logs(args) => logs::run(args).await,
+        Command::Sockets(args) => sockets::run(args).await,
+        Command::Alarms(args) => alarms::run(args).await,
+        Command::Fetch(args) => fetch::run(args).await,
+        Command::Token(args) => token::run(args).await,
+        Command::Page(args) => page::run(&args),
+    }
+}

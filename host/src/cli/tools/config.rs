@@ -1,0 +1,153 @@
+//! Config: every setting of `serve` with where its value comes from.
+
+use clap::parser::ValueSource;
+use clap::{ArgMatches, CommandFactory as _};
+use serde::Serialize;
+
+use super::args;
+use crate::cli::project::Project;
+use crate::cli::{Cli, terminal};
+use crate::manifest::{FILE_NAME, Manifest};
+
+/// One setting.
+#[derive(Debug, Serialize)]
+struct Setting {
+    name: String,
+    value: String,
+    /// `flag`, the variable, `dormouse.toml` or `default`.
+    from: String,
+}
+
+pub(super) fn run(args: &args::Config) -> anyhow::Result<()> {
+    let args::ConfigAction::Show(args) = &args.action;
+    let project = Project::open(&args.dir)?;
+    // Only the matches know whether a value came by flag or by variable.
+    let matches = Cli::command().get_matches();
+    let show = matches
+        .subcommand()
+        .and_then(|(_, config)| config.subcommand());
+    let (_, matches) = show.expect("clap has parsed this command");
+    let settings = settings(args, &project, matches);
+    if args.json {
+        let json = serde_json::to_string_pretty(&settings)?;
+        terminal::print(format_args!("{json}\n"));
+        return Ok(());
+    }
+    let widest = |of: fn(&Setting) -> usize| settings.iter().map(of).max().unwrap_or_default();
+    let (names, values) = (widest(|one| one.name.len()), widest(|one| one.value.len()));
+    for Setting { name, value, from } in &settings {
+        terminal::print(format_args!("{name:names$}  {value:values$}  {from}\n"));
+    }
+    Ok(())
+}
+
+fn settings(args: &args::ConfigShow, project: &Project, matches: &ArgMatches) -> Vec<Setting> {
+    let manifest = &project.manifest;
+    let written = Written::read(&project.manifest_text);
+    let door = &args.door;
+    let listen = door.listen(manifest);
+    let admin = match door.admin(listen).first() {
+        Some(address) => address.to_string(),
+        None => "off".to_owned(),
+    };
+    let of_machine = [
+        ("serve.listen", "listen", listen.to_string()),
+        (
+            "serve.data",
+            "data",
+            door.data(manifest, &project.root).display().to_string(),
+        ),
+        ("", "admin", admin),
+        (
+            "",
+            "shutdown_timeout",
+            format!("{} s", door.shutdown_timeout.as_secs_f64()),
+        ),
+        ("", "filter", args.log.filter.clone()),
+        (
+            "",
+            "format",
+            format!("{:?}", args.log.format).to_lowercase(),
+        ),
+    ];
+    let of_machine = of_machine.into_iter().map(|(key, id, value)| {
+        let argument = argument(id);
+        let from = match matches.value_source(id) {
+            Some(ValueSource::CommandLine) => format!("flag --{}", argument.0),
+            Some(ValueSource::EnvVariable) => format!("variable {}", argument.1),
+            _ => written.source(key),
+        };
+        let name = if key.is_empty() {
+            argument.0
+        } else {
+            key.to_owned()
+        };
+        Setting { name, value, from }
+    });
+    let mut settings: Vec<Setting> = of_machine.collect();
+    settings.extend(of_app(manifest).into_iter().map(|(key, value)| Setting {
+        from: written.source(key),
+        name: key.to_owned(),
+        value,
+    }));
+    settings.extend(manifest.vars.iter().map(|(name, value)| Setting {
+        name: format!("vars.{name}"),
+        value: value.clone(),
+        from: FILE_NAME.to_owned(),
+    }));
+    settings
+}
+
+fn of_app(manifest: &Manifest) -> Vec<(&'static str, String)> {
+    let limits = &manifest.limits;
+    vec![
+        ("name", manifest.name.clone()),
+        ("limits.memory_mib", limits.memory_mib.to_string()),
+        ("limits.cpu_ms", limits.cpu_ms.to_string()),
+        ("limits.idle_ms", limits.idle_ms.to_string()),
+        ("limits.mailbox_events", limits.mailbox_events.to_string()),
+        (
+            "limits.concurrent_events",
+            limits.concurrent_events.to_string(),
+        ),
+        (
+            "limits.request_body_bytes",
+            limits.request_body_bytes.to_string(),
+        ),
+        ("limits.database_mib", limits.database_mib.to_string()),
+    ]
+}
+
+/// The flag and the variable of an argument.
+fn argument(id: &str) -> (String, String) {
+    let command = Cli::command();
+    let serve = command.find_subcommand("serve");
+    let found = serve.and_then(|serve| serve.get_arguments().find(|one| one.get_id() == id));
+    let flag = found.and_then(|one| one.get_long()).unwrap_or(id);
+    let variable = found.and_then(|one| one.get_env());
+    let variable = variable.map(|name| name.to_string_lossy().into_owned());
+    (flag.to_owned(), variable.unwrap_or_default())
+}
+
+/// The keys that stand in the file.
+struct Written(toml::Table);
+
+impl Written {
+    fn read(text: &str) -> Self {
+        // The manifest was read before; what is wrong with it has been told.
+        Self(text.parse().unwrap_or_default())
+    }
+
+    fn source(&self, key: &str) -> String {
+        let mut table = &self.0;
+        let mut parts = key.split('.').peekable();
+        while let Some(part) = parts.next() {
+            match table.get(part) {
+                Some(toml::Value::Table(inner)) if parts.peek().is_some() => table = inner,
+                Some(_) if parts.peek().is_none() => return FILE_NAME.to_owned(),
+                _ => break,
+            }
+        }
+        "default".to_owned()
+    }
+}

@@ -1,0 +1,144 @@
+//! Handle: what may be asked of a running host, by who embeds it and by the admin
+//! door. Cheap to clone; decides nothing.
+
+use std::net::SocketAddr;
+use std::path::Path;
+use std::sync::{Arc, PoisonError, RwLock};
+
+use anyhow::Context as _;
+use dormouse_storage::Storage;
+
+use super::{App, load};
+use crate::alarm::{Address, Alarms};
+use crate::deploy::Catalog;
+use crate::guest::Engine;
+use crate::manifest::Manifest;
+use crate::measures::Measures;
+use crate::object::{Registry, Served};
+use crate::server::{self, Assets};
+use crate::worker::Workers;
+
+#[derive(Clone, Debug)]
+pub struct Handle {
+    pub(super) engine: Engine,
+    pub(super) storage: Storage,
+    pub(super) registry: Registry,
+    pub(super) workers: Workers,
+    pub(super) assets: Assets,
+    pub(super) alarms: Alarms,
+    pub(super) data: Arc<Path>,
+    /// Where compiled code is kept.
+    pub(super) cache: Arc<Path>,
+    pub(super) limits: server::Limits,
+    pub(super) manifest: Arc<RwLock<Arc<Manifest>>>,
+    pub(super) public: Option<SocketAddr>,
+    pub(super) catalog: Arc<Catalog>,
+    /// Held while a version is checked and taken over.
+    pub(super) deploying: Arc<tokio::sync::Mutex<()>>,
+    /// What was served at the start.
+    pub(super) component: Arc<Path>,
+}
+
+impl Handle {
+    /// The classes that are served now.
+    #[must_use]
+    pub fn classes(&self) -> Vec<String> {
+        let served = self.registry.served();
+        let classes = served.code.classes().iter();
+        classes.map(|class| class.name.to_string()).collect()
+    }
+
+    /// The code that is served now, and what it runs under.
+    #[must_use]
+    pub fn served(&self) -> Arc<Served> {
+        self.registry.served()
+    }
+
+    #[must_use]
+    pub fn manifest(&self) -> Arc<Manifest> {
+        let manifest = self.manifest.read();
+        manifest.unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    /// Where the public door listens, if it does.
+    #[must_use]
+    pub const fn public_address(&self) -> Option<SocketAddr> {
+        self.public
+    }
+
+    #[must_use]
+    pub fn data(&self) -> &Path {
+        &self.data
+    }
+
+    /// For an owner that commits by hand, see [`super::Builder::disk`].
+    #[must_use]
+    pub const fn storage(&self) -> &Storage {
+        &self.storage
+    }
+
+    /// How many objects have an instance at the moment.
+    #[must_use]
+    pub fn awake(&self) -> usize {
+        self.registry.awake()
+    }
+
+    /// How many objects could have one.
+    #[must_use]
+    pub fn awake_limit(&self) -> usize {
+        self.engine.live_objects()
+    }
+
+    /// What keeps the host from making writes durable, in words.
+    #[must_use]
+    pub fn trouble(&self) -> Option<String> {
+        let dead = self.registry.dead().map(|dead| dead.to_string());
+        dead.or_else(|| self.storage.trouble().map(|error| error.to_string()))
+    }
+
+    #[must_use]
+    pub fn measures(&self) -> &Measures {
+        self.registry.measures()
+    }
+
+    /// A door to the objects beside the public one.
+    #[must_use]
+    pub fn door(&self) -> server::Door {
+        server::Door::to_objects(self.registry.clone(), self.limits)
+    }
+
+    /// The address of the object with this name.
+    pub fn object(&self, class: &str, name: &str) -> anyhow::Result<Address> {
+        let served = self.registry.served();
+        let namespace = served.namespaces.get(class);
+        let namespace = namespace.with_context(|| format!("no class `{class}` is served"))?;
+        Ok(Address {
+            class: namespace.class.clone(),
+            id: namespace.id_from_name(name).id,
+        })
+    }
+
+    /// Serves other code from now on. Objects keep their state; events in flight
+    /// finish on the old code. On an error nothing has changed.
+    pub async fn deploy(&self, app: App) -> anyhow::Result<()> {
+        let (served, worker) =
+            load(&self.engine, &self.cache, None, &app, self.registry.clock()).await?;
+        self.registry.replace(served);
+        self.workers.replace(worker);
+        self.assets.replace(app.manifest.assets.clone());
+        *self
+            .manifest
+            .write()
+            .unwrap_or_else(PoisonError::into_inner) = Arc::new(app.manifest);
+        // Their class may have come back.
+        self.alarms.retry_now();
+        Ok(())
+    }
+
+    /// Ends when the host cannot go on: writing the commit log failed, and only a
+    /// restart, which recovers from what is on disk, mends that.
+    pub fn failed(&self) -> impl Future<Output = anyhow::Error> + use<> {
+        let registry = self.registry.clone();
+        async move { registry.died().await.into() }
+    }
+}

@@ -1,0 +1,243 @@
+//! Looking at objects: lists, SQL and sockets. Wakes nobody.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+use std::time::{Duration, SystemTime};
+
+use dormouse_storage::{Error as StorageError, ObjectKey, OperatorAnswer, Storage};
+use tokio::sync::oneshot;
+
+use super::Handle;
+use crate::alarm::Address;
+use crate::event::{Event, Fault, Kind, Reply, RequestId, Reset, SqlAnswer, SqlText};
+use crate::id::{self, Namespace, ObjectId, ObjectName};
+use crate::object::Present;
+use crate::socket::SocketInfo;
+
+/// One object, as a list shows it.
+#[derive(Clone, Debug)]
+pub struct Object {
+    pub class: Arc<str>,
+    pub id: ObjectId,
+    /// What its id was made from, if that is known.
+    pub name: Option<String>,
+    /// Size of its database; 0 if it has written nothing.
+    pub bytes: u64,
+    /// When its file last changed; `None` while all of it is in the log only.
+    pub changed: Option<SystemTime>,
+    pub awake: bool,
+    /// How long an awake object has had nothing to do.
+    pub idle: Option<Duration>,
+    pub sockets: usize,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum ObjectState {
+    Awake,
+    Asleep,
+}
+
+/// Which objects to list.
+#[derive(Clone, Debug)]
+pub struct ObjectQuery {
+    /// All classes without one.
+    pub class: Option<String>,
+    /// Of the name; an object without one matches by its address, `id:…`.
+    pub prefix: String,
+    pub state: Option<ObjectState>,
+    /// Begin behind this one: `class/name`.
+    pub after: Option<String>,
+    pub limit: usize,
+}
+
+/// A page of objects by class and name.
+#[derive(Clone, Debug)]
+pub struct Objects {
+    pub objects: Vec<Object>,
+    /// How many match on all pages together.
+    pub total: usize,
+    pub more: bool,
+}
+
+/// Why an object could not be asked.
+#[derive(Debug, thiserror::Error)]
+pub enum AskError {
+    #[error("no class is called {class:?}; there is {}", known.join(", "))]
+    UnknownClass { class: String, known: Vec<String> },
+    #[error(transparent)]
+    Id(#[from] id::Error),
+    #[error("no object {0} has ever written anything; `dormouse objects` lists those that have")]
+    NoObject(String),
+    #[error(transparent)]
+    Statement(StorageError),
+    #[error(transparent)]
+    Fault(#[from] Fault),
+}
+
+impl Object {
+    /// The name, or `id:` and the id where there is none.
+    #[must_use]
+    pub fn key(&self) -> String {
+        match &self.name {
+            Some(name) => name.clone(),
+            None => format!("id:{}", self.id),
+        }
+    }
+}
+
+impl Handle {
+    /// Finds an object by `name` or `id:` with 64 hexadecimal digits.
+    pub fn address(&self, class: &str, object: &str) -> Result<Address, AskError> {
+        let (namespace, object) = self.find(class, object)?;
+        Ok(Address {
+            class: namespace.class,
+            id: object.id,
+        })
+    }
+
+    fn find(&self, class: &str, object: &str) -> Result<(Namespace, ObjectName), AskError> {
+        let served = self.registry.served();
+        let namespace = served.namespaces.get(class);
+        let namespace = namespace.ok_or_else(|| AskError::UnknownClass {
+            class: class.to_owned(),
+            known: self.classes(),
+        })?;
+        let object = match object.strip_prefix("id:") {
+            Some(hex) if hex.len() == 64 => ObjectName {
+                id: namespace.id_from_string(hex)?,
+                name: None,
+            },
+            _ => namespace.id_from_name(object),
+        };
+        Ok((namespace.clone(), object))
+    }
+
+    /// Objects that have written something, are awake or have sockets.
+    pub async fn objects(&self, query: ObjectQuery) -> Result<Objects, AskError> {
+        let classes = match &query.class {
+            Some(class) => vec![self.address(class, "")?.class],
+            None => self.registry.served().namespaces.keys().cloned().collect(),
+        };
+        let (storage, present) = (self.storage.clone(), self.registry.present());
+        let now = self.registry.clock().now();
+        let list = move || list(&storage, &classes, present, now, &query);
+        let listed = tokio::task::spawn_blocking(list).await;
+        let listed = listed.unwrap_or_else(|panic| std::panic::resume_unwind(panic.into_panic()));
+        listed.map_err(AskError::Statement)
+    }
+
+    /// Runs SQL on one object between its turns; an object that sleeps sleeps on.
+    pub async fn sql(
+        &self,
+        class: &str,
+        object: &str,
+        text: SqlText,
+    ) -> Result<OperatorAnswer, AskError> {
+        let (namespace, id) = self.find(class, object)?;
+        let (reply, answer) = oneshot::channel();
+        let event = Event {
+            request_id: RequestId::next(),
+            kind: Kind::Sql(text),
+            reply,
+        };
+        self.registry.deliver(&namespace, id, event);
+        // A channel closed without an answer: the task was torn down with the host.
+        let answer = answer.await;
+        match answer.unwrap_or(Err(Fault::Reset(Reset::ShuttingDown)))? {
+            Reply::Sql(SqlAnswer::Rows(rows)) => Ok(rows),
+            Reply::Sql(SqlAnswer::Failed(error)) => Err(AskError::Statement(error)),
+            _ => Err(AskError::NoObject(format!("{class}/{object}"))),
+        }
+    }
+
+    #[must_use]
+    pub fn sockets(&self, object: &Address) -> Vec<SocketInfo> {
+        let hub = self.registry.hub(object);
+        hub.map_or_else(Vec::new, |hub| hub.describe())
+    }
+
+    /// What the registry knows of the objects it holds at the moment.
+    #[must_use]
+    pub fn present(&self) -> Vec<Present> {
+        self.registry.present()
+    }
+}
+
+fn list(
+    storage: &Storage,
+    classes: &[Arc<str>],
+    present: Vec<Present>,
+    now: Duration,
+    query: &ObjectQuery,
+) -> Result<Objects, StorageError> {
+    let mut present: HashMap<(Arc<str>, ObjectId), Present> = present
+        .into_iter()
+        .map(|one| ((one.class.clone(), one.id), one))
+        .collect();
+    let mut objects = Vec::new();
+    for class in classes {
+        for listed in storage.list(class)? {
+            let id = ObjectId::from_bytes(listed.id);
+            let present = present.remove(&(class.clone(), id));
+            objects.push(Object {
+                class: class.clone(),
+                id,
+                name: listed.name,
+                bytes: listed.bytes,
+                changed: None,
+                awake: present.as_ref().is_some_and(|one| one.awake),
+                idle: present.as_ref().and_then(|one| idle(one, now)),
+                sockets: present.map_or(0, |one| one.sockets),
+            });
+        }
+    }
+    let unwritten = present
+        .into_values()
+        .filter(|one| classes.contains(&one.class));
+    objects.extend(unwritten.map(|one| Object {
+        idle: idle(&one, now),
+        class: one.class,
+        id: one.id,
+        name: one.name.map(|name| name.to_string()),
+        bytes: 0,
+        changed: None,
+        awake: one.awake,
+        sockets: one.sockets,
+    }));
+    Ok(page(storage, objects, query))
+}
+
+fn idle(present: &Present, now: Duration) -> Option<Duration> {
+    Some(now.saturating_sub(present.idle_since?))
+}
+
+fn page(storage: &Storage, mut objects: Vec<Object>, query: &ObjectQuery) -> Objects {
+    objects.retain(|object| {
+        let state = match query.state {
+            None => true,
+            Some(state) => object.awake == (state == ObjectState::Awake),
+        };
+        state && object.key().starts_with(&query.prefix)
+    });
+    objects.sort_by_cached_key(|object| (object.class.clone(), object.key()));
+    let total = objects.len();
+    if let Some(after) = &query.after {
+        let (class, key) = after.split_once('/').unwrap_or((after, ""));
+        let seen = |object: &Object| (&*object.class, &*object.key()) <= (class, key);
+        objects.drain(..objects.partition_point(seen));
+    }
+    let more = objects.len() > query.limit;
+    objects.truncate(query.limit);
+    for object in &mut objects {
+        object.changed = storage.file_changed(&ObjectKey {
+            namespace: object.class.to_string(),
+            id: *object.id.bytes(),
+            name: None,
+        });
+    }
+    Objects {
+        objects,
+        total,
+        more,
+    }
+}
