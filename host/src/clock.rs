@@ -12,12 +12,17 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::task::{Context, Poll, Waker};
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
+use crate::chance::Chance;
+
 /// Time since the clock began.
 pub type Moment = Duration;
 
 /// Cheap to clone; clones are the same clock.
 #[derive(Clone)]
-pub struct Clock(Source);
+pub struct Clock {
+    source: Source,
+    chance: Chance,
+}
 
 #[derive(Clone)]
 enum Source {
@@ -35,25 +40,43 @@ struct Held {
 impl Clock {
     #[must_use]
     pub fn system() -> Self {
-        Self(Source::System {
-            began: Instant::now(),
-        })
+        Self {
+            source: Source::System {
+                began: Instant::now(),
+            },
+            chance: Chance::system(),
+        }
     }
 
     /// A clock that stands at 2030-01-01T00:00:00Z until it is moved.
     #[must_use]
     pub fn manual() -> Self {
-        Self(Source::Manual(Arc::new(Mutex::new(Held {
+        let held = Held {
             now: Moment::ZERO,
             unix: Duration::from_secs(1_893_456_000),
             sleepers: BTreeMap::new(),
             next_sleeper: 0,
-        }))))
+        };
+        Self {
+            source: Source::Manual(Arc::new(Mutex::new(held))),
+            chance: Chance::system(),
+        }
+    }
+
+    /// The same clock with this randomness.
+    #[must_use]
+    pub fn with_chance(self, chance: Chance) -> Self {
+        Self { chance, ..self }
+    }
+
+    #[must_use]
+    pub const fn chance(&self) -> &Chance {
+        &self.chance
     }
 
     #[must_use]
     pub fn now(&self) -> Moment {
-        match &self.0 {
+        match &self.source {
             Source::System { began } => began.elapsed(),
             Source::Manual(held) => lock(held).now,
         }
@@ -62,7 +85,7 @@ impl Clock {
     /// Time since 1970-01-01T00:00:00Z.
     #[must_use]
     pub fn unix(&self) -> Duration {
-        match &self.0 {
+        match &self.source {
             Source::System { .. } => SystemTime::now()
                 .duration_since(UNIX_EPOCH)
                 .unwrap_or_default(),
@@ -81,7 +104,7 @@ impl Clock {
     /// # Panics
     /// On the system clock: real time cannot be moved.
     pub fn advance(&self, by: Duration) {
-        let Source::Manual(held) = &self.0 else {
+        let Source::Manual(held) = &self.source else {
             panic!("the system clock cannot be advanced; build the host with Clock::manual()");
         };
         let due = {
@@ -92,7 +115,11 @@ impl Clock {
             let later = held.sleepers.split_off(&after);
             std::mem::replace(&mut held.sleepers, later)
         };
-        due.into_values().for_each(Waker::wake);
+        let mut due: Vec<Waker> = due.into_values().collect();
+        while !due.is_empty() {
+            let first = usize::from(due.len() > 1 && self.chance.gives_way());
+            due.remove(first).wake();
+        }
     }
 
     /// Sets a manual clock's date, as an administrator may; nobody's wait ends by it.
@@ -100,7 +127,7 @@ impl Clock {
     /// # Panics
     /// On the system clock, as `advance`.
     pub fn set_unix(&self, unix: Duration) {
-        let Source::Manual(held) = &self.0 else {
+        let Source::Manual(held) = &self.source else {
             panic!("the system clock cannot be set; build the host with Clock::manual()");
         };
         lock(held).unix = unix;
@@ -110,7 +137,7 @@ impl Clock {
     /// a test that is about to move it can see that all are where they should be.
     #[must_use]
     pub fn deadlines(&self) -> Vec<Moment> {
-        match &self.0 {
+        match &self.source {
             Source::System { .. } => Vec::new(),
             Source::Manual(held) => {
                 let held = lock(held);
@@ -122,7 +149,7 @@ impl Clock {
     /// Ends once `now() >= deadline`.
     #[must_use]
     pub fn sleep_until(&self, deadline: Moment) -> Sleep {
-        match &self.0 {
+        match &self.source {
             Source::System { began } => Sleep(Wait::System(Box::pin(tokio::time::sleep_until(
                 tokio::time::Instant::from_std(*began + deadline),
             )))),

@@ -199,6 +199,8 @@ pub enum Reset {
     Storage(Arc<str>),
     #[error("its code was replaced and the event did not finish within {limit_ms} ms")]
     Replaced { limit_ms: u64 },
+    #[error("its operator asked for it")]
+    Operator,
     #[error("the host is shutting down")]
     ShuttingDown,
 }

@@ -9,7 +9,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use anyhow::Context as _;
-use dormouse_storage::Storage;
+use dormouse_storage::{Env, Storage};
 
 use crate::alarm::{Alarms, Scheduler};
 use crate::clock::Clock;
@@ -53,34 +53,95 @@ pub struct Host {
     alarms: Alarms,
     scheduler: Scheduler,
     server: Server,
-    data: PathBuf,
+    /// Where compiled code is kept.
+    cache: PathBuf,
 }
 
-impl Host {
-    /// Opens the data folder, loads the app and begins to listen.
-    pub async fn start(settings: Settings, app: App) -> anyhow::Result<Self> {
-        let engine = engine()?;
-        Self::start_with(engine, Clock::system(), settings, app).await
+/// A host that is about to start; everything but the app has a default.
+#[derive(Debug)]
+pub struct Builder {
+    app: App,
+    data: PathBuf,
+    code_cache: Option<PathBuf>,
+    listen: Option<SocketAddr>,
+    engine: Option<Engine>,
+    code: Option<Arc<Code>>,
+    clock: Clock,
+    disk: Option<Env>,
+}
+
+impl Builder {
+    /// The data folder (default `.dormouse`); made if missing. One host at a time.
+    #[must_use]
+    pub fn data(self, folder: impl Into<PathBuf>) -> Self {
+        let data = folder.into();
+        Self { data, ..self }
     }
 
-    /// As `start`, with an engine that several hosts share and a clock that a
-    /// test may hold.
-    pub async fn start_with(
-        engine: Engine,
-        clock: Clock,
-        settings: Settings,
-        app: App,
-    ) -> anyhow::Result<Self> {
-        let data = settings.data;
+    /// Where to listen; otherwise only [`Host::connect`] leads in.
+    #[must_use]
+    pub fn listen(self, at: SocketAddr) -> Self {
+        let listen = Some(at);
+        Self { listen, ..self }
+    }
+
+    /// Shared by several hosts of a process: each engine reserves much of the
+    /// address space.
+    #[must_use]
+    pub fn engine(self, engine: Engine) -> Self {
+        let engine = Some(engine);
+        Self { engine, ..self }
+    }
+
+    /// Time and chance, which a test may hold.
+    #[must_use]
+    pub fn clock(self, clock: Clock) -> Self {
+        Self { clock, ..self }
+    }
+
+    /// The component, compiled already by the same engine.
+    #[must_use]
+    pub fn code(self, code: Arc<Code>) -> Self {
+        let code = Some(code);
+        Self { code, ..self }
+    }
+
+    /// Where compiled code is kept (default `cache` in the data folder).
+    #[must_use]
+    pub fn code_cache(self, folder: impl Into<PathBuf>) -> Self {
+        let code_cache = Some(folder.into());
+        Self { code_cache, ..self }
+    }
+
+    /// Another disk than the file system; the data folder is then only a name.
+    #[must_use]
+    pub fn disk(self, disk: Env) -> Self {
+        let disk = Some(disk);
+        Self { disk, ..self }
+    }
+
+    /// Opens the data folder, loads the app and begins to serve.
+    pub async fn start(self) -> anyhow::Result<Host> {
+        let Self {
+            app, clock, data, ..
+        } = self;
+        let engine = self.engine.map_or_else(engine, Ok)?;
+        let cache = self.code_cache.unwrap_or_else(|| data.join("cache"));
         let mut options = dormouse_storage::Options::new(&data);
         options.limits.database_bytes = app.manifest.limits.database_mib << 20;
-        let storage = Storage::open(options)?;
+        let storage = match self.disk {
+            Some(disk) => Storage::open_in(options, disk)?,
+            None => Storage::open(options)?,
+        };
         let limits = server::Limits {
             request_body_bytes: app.manifest.limits.request_body_bytes,
             ..server::Limits::default()
         };
-        let served = load(&engine, &data, &app).await?;
-        let alarms = Alarms::default();
+        let served = match self.code {
+            Some(code) => Served::new(code, object_options(&app.manifest)),
+            None => load(&engine, &cache, &app).await?,
+        };
+        let alarms = Alarms::new(clock.chance().clone());
         let registry = Registry::new(
             storage.clone(),
             clock.clone(),
@@ -88,24 +149,57 @@ impl Host {
             engine.live_objects(),
             served,
         );
-        let server = Server::start(settings.listen, registry.clone(), limits)
-            .await
-            .with_context(|| format!("cannot listen on {}", settings.listen))?;
+        let server = Server::start(self.listen, registry.clone(), limits).await;
+        let server = server.with_context(|| match self.listen {
+            Some(address) => format!("cannot listen on {address}"),
+            None => "cannot serve".to_owned(),
+        })?;
         let scheduler = alarms::start(&storage, &alarms, &registry, clock);
-        Ok(Self {
+        Ok(Host {
             engine,
             storage,
             registry,
             alarms,
             scheduler,
             server,
-            data,
+            cache,
         })
     }
+}
 
+impl Host {
+    /// To embed a host in a program of one's own.
     #[must_use]
-    pub const fn address(&self) -> SocketAddr {
+    pub fn builder(app: App) -> Builder {
+        Builder {
+            app,
+            data: PathBuf::from(".dormouse"),
+            code_cache: None,
+            listen: None,
+            engine: None,
+            code: None,
+            clock: Clock::system(),
+            disk: None,
+        }
+    }
+
+    /// Opens the data folder, loads the app and begins to listen.
+    pub async fn start(settings: Settings, app: App) -> anyhow::Result<Self> {
+        let host = Self::builder(app).data(settings.data);
+        host.listen(settings.listen).start().await
+    }
+
+    /// Where the public door listens; `None` if only `connect` leads in.
+    #[must_use]
+    pub fn address(&self) -> Option<SocketAddr> {
         self.server.address()
+    }
+
+    /// A client's end of a connection to the public door that no network carries.
+    /// It speaks HTTP/1.1 and HTTP/2, as others do.
+    #[must_use]
+    pub fn connect(&self) -> tokio::io::DuplexStream {
+        self.server.connect()
     }
 
     /// The classes that are served now.
@@ -125,7 +219,7 @@ impl Host {
     /// Serves other code from now on. Objects keep their state; events in flight
     /// finish on the old code. On an error nothing has changed.
     pub async fn deploy(&self, app: App) -> anyhow::Result<()> {
-        let served = load(&self.engine, &self.data, &app).await?;
+        let served = load(&self.engine, &self.cache, &app).await?;
         self.registry.replace(served);
         // Their class may have come back.
         self.alarms.retry_now();
@@ -166,14 +260,13 @@ fn engine() -> anyhow::Result<Engine> {
     engine.map_err(|error| anyhow::anyhow!("cannot set up the WebAssembly engine: {error:#}"))
 }
 
-async fn load(engine: &Engine, data: &Path, app: &App) -> anyhow::Result<Served> {
-    let cache = data.join("cache");
-    let code = Code::load(engine, &app.component, Some(&cache)).await;
+async fn load(engine: &Engine, cache: &Path, app: &App) -> anyhow::Result<Served> {
+    let code = Code::load(engine, &app.component, Some(cache)).await;
     let code = code.with_context(|| format!("cannot use {}", app.component.display()))?;
-    Ok(Served::new(Arc::new(code), options(&app.manifest)))
+    Ok(Served::new(Arc::new(code), object_options(&app.manifest)))
 }
 
-fn options(manifest: &Manifest) -> Options {
+fn object_options(manifest: &Manifest) -> Options {
     let limits = &manifest.limits;
     let vars = manifest.vars.iter();
     Options {

@@ -8,7 +8,7 @@ use std::time::Duration;
 use dormouse::clock::Clock;
 use dormouse::guest::{Code, Engine, EngineOptions};
 use dormouse::manifest::Manifest;
-use dormouse::{App, Host, Settings};
+use dormouse::{App, Host};
 use tempfile::TempDir;
 use tokio::sync::OnceCell;
 
@@ -52,14 +52,14 @@ impl World {
 
     async fn start_on(data: TempDir, clock: Clock, app: App) -> Self {
         logs::capture();
-        let settings = Settings {
-            data: data.path().to_owned(),
-            listen: ([127, 0, 0, 1], 0).into(),
-        };
-        let host = Host::start_with(engine().clone(), clock.clone(), settings, app).await;
-        let host = host.expect("the host starts");
+        let host = Host::builder(app)
+            .engine(engine().clone())
+            .clock(clock.clone())
+            .data(data.path())
+            .listen(([127, 0, 0, 1], 0).into());
+        let host = host.start().await.expect("the host starts");
         let client = Client {
-            address: host.address(),
+            address: host.address().expect("it was told where to listen"),
         };
         Self {
             host,

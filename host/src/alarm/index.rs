@@ -9,14 +9,13 @@
 //! had no room for it lately ([`Alarms::postpone`]).
 
 use std::collections::{BTreeSet, HashMap, hash_map};
-use std::hash::{BuildHasher, RandomState};
-use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use dormouse_storage::AlarmSummary;
 use tokio::sync::Notify;
 
 use super::retry;
+use crate::chance::Chance;
 use crate::id::ObjectId;
 
 /// Which object.
@@ -27,7 +26,7 @@ pub struct Address {
 }
 
 /// The index. Cheap to clone; clones are the same.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Debug)]
 pub struct Alarms(Arc<Shared>);
 
 #[derive(Debug)]
@@ -35,16 +34,13 @@ struct Shared {
     index: Mutex<Index>,
     /// The earliest entry is another one.
     pub(super) changed: Notify,
-    random: AtomicU64,
+    /// For jitter.
+    chance: Chance,
 }
 
-impl Default for Shared {
+impl Default for Alarms {
     fn default() -> Self {
-        Self {
-            index: Mutex::default(),
-            changed: Notify::new(),
-            random: AtomicU64::new(RandomState::new().hash_one("jitter")),
-        }
+        Self::new(Chance::system())
     }
 }
 
@@ -103,6 +99,15 @@ pub struct Note {
 
 impl Alarms {
     #[must_use]
+    pub fn new(chance: Chance) -> Self {
+        Self(Arc::new(Shared {
+            index: Mutex::default(),
+            changed: Notify::new(),
+            chance,
+        }))
+    }
+
+    #[must_use]
     pub fn note(&self, address: Address) -> Note {
         Note {
             alarms: self.clone(),
@@ -160,12 +165,7 @@ impl Alarms {
     /// A number for jitter, from one place.
     #[must_use]
     pub fn random(&self) -> u64 {
-        // SplitMix64: a counter, well stirred.
-        let step = 0x9e37_79b9_7f4a_7c15;
-        let mut z = self.0.random.fetch_add(step, Ordering::Relaxed);
-        z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-        z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
-        z ^ (z >> 31)
+        self.0.chance.number()
     }
 
     pub(super) async fn changed(&self) {

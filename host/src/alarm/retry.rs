@@ -36,7 +36,9 @@ pub const fn counts(fault: &Fault) -> bool {
             | Reset::Memory { .. }
             | Reset::ConstructTimeout { .. }
             | Reset::AlarmTimeout { .. } => true,
-            Reset::Storage(_) | Reset::Replaced { .. } | Reset::ShuttingDown => false,
+            Reset::Storage(_) | Reset::Replaced { .. } | Reset::Operator | Reset::ShuttingDown => {
+                false
+            }
         },
         Fault::Overloaded { .. } | Fault::Exhausted(_) | Fault::ShuttingDown => false,
     }

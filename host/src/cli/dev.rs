@@ -242,11 +242,11 @@ async fn start(door: &args::Door, built: Built) -> anyhow::Result<Running> {
             Ok(host) => break host,
         }
     };
-    if wanted.port() != 0 && host.address().port() != wanted.port() {
+    let port = serve::address(&host).port();
+    if wanted.port() != 0 && port != wanted.port() {
         terminal::warning(format_args!(
-            "port {} is taken, so this is port {}; --listen chooses",
-            wanted.port(),
-            host.address().port()
+            "port {} is taken, so this is port {port}; --listen chooses",
+            wanted.port()
         ));
     }
     serve::announce(&built.app.manifest, &host);

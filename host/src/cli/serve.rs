@@ -41,11 +41,16 @@ pub(super) fn settings(door: &args::Door, project: &Project) -> Settings {
 
 /// Prints where to reach the app, with something to try for each class.
 pub(super) fn announce(manifest: &Manifest, host: &Host) {
-    let url = url(host.address());
+    let url = url(address(host));
     terminal::answer("Serving", format_args!("{} at {url}", manifest.name));
     for class in host.classes() {
         terminal::answer("Try", format_args!("curl {url}/{class}/alice"));
     }
+}
+
+/// Where a host listens that the command line has started.
+pub(super) fn address(host: &Host) -> SocketAddr {
+    host.address().expect("it was told where to listen")
 }
 
 /// Whether a start failed because somebody else listens there.

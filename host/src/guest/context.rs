@@ -13,6 +13,7 @@ use super::alarm::Run;
 use super::body::Flows;
 use super::instance::{CallId, Effect};
 use super::limits::{Limits, MemoryLimiter, Meter};
+use super::random::SeededRandom;
 use super::stdio::LogStream;
 use crate::clock::Clock;
 use crate::event::RequestId;
@@ -83,6 +84,12 @@ impl Context {
             .allow_tcp(false)
             .allow_udp(false)
             .allow_ip_name_lookup(false);
+        if clock.chance().is_seeded() {
+            let random = || SeededRandom(clock.chance().clone());
+            wasi.secure_random(random())
+                .insecure_random(random())
+                .insecure_random_seed(clock.chance().number().into());
+        }
         Self {
             identity,
             clock,

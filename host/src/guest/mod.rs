@@ -21,6 +21,7 @@ mod engine;
 mod imports;
 mod instance;
 mod limits;
+mod random;
 mod report;
 mod socket;
 mod stdio;

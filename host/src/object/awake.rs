@@ -14,7 +14,7 @@ use tokio::sync::mpsc;
 use super::alarm::{Deadlines, Ended, is_alarm};
 use super::caller::Caller;
 use super::registry::Options;
-use super::signal::{CLOSE, EVICT, REPLACE, Signal};
+use super::signal::{CLOSE, EVICT, REPLACE, RESET, Signal};
 use crate::alarm::Note;
 use crate::clock::{Clock, Moment, Sleep};
 use crate::event::{Event, Fault, Reset};
@@ -262,7 +262,15 @@ impl Life for Awake<'_> {
             return Poll::Ready(Next::Stop);
         }
         let flags = self.around.signal.poll(cx);
+        if flags & RESET != 0 {
+            self.cause = Some(Reset::Operator);
+            return Poll::Ready(Next::Stop);
+        }
         self.obey(flags);
+        if self.around.clock.chance().gives_way() {
+            cx.waker().wake_by_ref();
+            return Poll::Pending;
+        }
         if let Poll::Ready(event) = self.poll_mail(cx, load) {
             return Poll::Ready(self.start(event));
         }

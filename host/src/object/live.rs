@@ -12,7 +12,7 @@ use super::alarm::{self, Asleep};
 use super::awake::{Awake, Surroundings};
 use super::caller::Caller;
 use super::registry::{Inner, Key, Served};
-use super::signal::{EVICT, REPLACE, Signal};
+use super::signal::{EVICT, REPLACE, RESET, Signal};
 use crate::alarm::{Address, Note};
 use crate::event::{Event, Fault};
 use crate::guest::{Identity, Instance};
@@ -62,7 +62,7 @@ impl Live {
 
     /// One instance, from the event that wakes it to its end.
     async fn live_once(&mut self, event: Event) {
-        self.signal.lower(REPLACE | EVICT);
+        self.signal.lower(REPLACE | EVICT | RESET);
         let served = self.registry.served();
         let note = self.note();
         let mut database = self.database();

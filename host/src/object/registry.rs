@@ -15,8 +15,8 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc, watch};
 
 use super::caller::Caller;
 use super::live::Live;
-use super::signal::{CLOSE, EVICT, REPLACE, Signal};
-use crate::alarm::Alarms;
+use super::signal::{CLOSE, EVICT, REPLACE, RESET, Signal};
+use crate::alarm::{Address, Alarms};
 use crate::clock::Clock;
 use crate::event::{Event, Fault};
 use crate::guest::{Code, Identity, Limits};
@@ -75,6 +75,15 @@ pub(super) struct Inner {
 pub(super) struct Key {
     pub(super) class: Arc<str>,
     pub(super) id: ObjectId,
+}
+
+impl Key {
+    fn of(object: &Address) -> Self {
+        Self {
+            class: object.class.clone(),
+            id: object.id,
+        }
+    }
 }
 
 /// An object that is awake, has mail, or has sockets.
@@ -195,6 +204,37 @@ impl Registry {
         shards
             .map(|shard| lock(shard).values().filter(awake).count())
             .sum()
+    }
+
+    /// Puts an object to sleep as soon as it has nothing to do.
+    pub fn evict(&self, object: &Address) {
+        self.0.raise_one(object, EVICT);
+    }
+
+    /// Puts every object to sleep as soon as it has nothing to do.
+    pub fn evict_all(&self) {
+        self.0.raise(EVICT);
+    }
+
+    /// Ends an object's instance whatever it does; what it committed stays.
+    pub fn reset(&self, object: &Address) {
+        self.0.raise_one(object, RESET);
+    }
+
+    /// The sockets of an object, which may sleep.
+    #[must_use]
+    pub fn hub(&self, object: &Address) -> Option<Arc<Hub>> {
+        let key = Key::of(object);
+        let shard = self.0.shard(&key);
+        shard.get(&key).map(|entry| entry.hub.clone())
+    }
+
+    /// Whether an object has an instance or mail.
+    #[must_use]
+    pub fn is_awake(&self, object: &Address) -> bool {
+        let key = Key::of(object);
+        let shard = self.0.shard(&key);
+        shard.get(&key).is_some_and(|entry| entry.slot.is_some())
     }
 
     /// Takes no more events, lets those that run finish, puts every object to
@@ -337,6 +377,15 @@ impl Inner {
             let shard = lock(shard);
             let slots = shard.values().filter_map(|entry| entry.slot.as_ref());
             slots.for_each(|slot| slot.signal.raise(flag));
+        }
+    }
+
+    fn raise_one(&self, object: &Address, flag: u8) {
+        let key = Key::of(object);
+        let shard = self.shard(&key);
+        let slot = shard.get(&key).and_then(|entry| entry.slot.as_ref());
+        if let Some(slot) = slot {
+            slot.signal.raise(flag);
         }
     }
 

@@ -17,6 +17,8 @@ pub(super) const REPLACE: u8 = 1;
 pub(super) const EVICT: u8 = 2;
 /// The host goes down: finish what runs and sleep.
 pub(super) const CLOSE: u8 = 4;
+/// The operator wants the instance gone, whatever it does.
+pub(super) const RESET: u8 = 8;
 
 const BUSY: u64 = u64::MAX;
 

@@ -163,6 +163,11 @@ impl Storage {
         alarm::scan(&self.shared.env, visit)
     }
 
+    /// Whether it commits by itself; otherwise the owner calls `commit`.
+    pub fn has_threads(&self) -> bool {
+        self.shared.env.threads
+    }
+
     /// Writes and syncs one batch of the log, for an owner without threads. Whether there
     /// was one.
     pub fn commit(&self) -> Result<bool, Error> {
