@@ -3,6 +3,7 @@
 //! Started by the command line, or by a program that embeds it. Owns the order of
 //! start (storage, code, objects, door) and of the end (door, objects, storage).
 
+use std::collections::BTreeSet;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -263,7 +264,22 @@ fn engine() -> anyhow::Result<Engine> {
 async fn load(engine: &Engine, cache: &Path, app: &App) -> anyhow::Result<Served> {
     let code = Code::load(engine, &app.component, Some(cache)).await;
     let code = code.with_context(|| format!("cannot use {}", app.component.display()))?;
-    Ok(Served::new(Arc::new(code), object_options(&app.manifest)))
+    let mut served = Served::new(Arc::new(code), object_options(&app.manifest));
+    served.whole_path = whole_path(&served, &app.manifest)?;
+    Ok(served)
+}
+
+/// The classes that `[router]` names, each of which the component must have.
+fn whole_path(served: &Served, manifest: &Manifest) -> anyhow::Result<BTreeSet<String>> {
+    let classes = &manifest.router.whole_path;
+    for class in classes {
+        let found: Vec<_> = served.namespaces.keys().collect();
+        anyhow::ensure!(
+            served.namespaces.contains_key(class.as_str()),
+            "`router.whole_path` names the class {class:?}; the component has {found:?}"
+        );
+    }
+    Ok(classes.clone())
 }
 
 fn object_options(manifest: &Manifest) -> Options {

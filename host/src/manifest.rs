@@ -9,14 +9,14 @@
 
 mod reader;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::net::{Ipv4Addr, SocketAddr};
 use std::path::{Path, PathBuf};
 
 use toml::de::DeTable;
 
 pub use reader::Mistake;
-use reader::{Mistakes, Section, integer, not_empty, string};
+use reader::{Mistakes, Section, integer, not_empty, string, strings};
 
 pub const FILE_NAME: &str = "dormouse.toml";
 
@@ -30,6 +30,7 @@ pub struct Manifest {
     /// The guest's environment variables.
     pub vars: BTreeMap<String, String>,
     pub limits: Limits,
+    pub router: Router,
     pub serve: Serve,
 }
 
@@ -59,6 +60,14 @@ pub struct Limits {
     pub database_mib: u64,
 }
 
+/// `[router]`: which object a path leads to.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Router {
+    /// Classes whose objects are named by all of the path behind the class, as the
+    /// client sent it.
+    pub whole_path: BTreeSet<String>,
+}
+
 /// `[serve]`: this machine's side, overridden by flags and environment.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Serve {
@@ -75,6 +84,7 @@ impl Manifest {
             build: Build::default(),
             vars: BTreeMap::new(),
             limits: Limits::default(),
+            router: Router::default(),
             serve: Serve::default(),
         }
     }
@@ -107,6 +117,7 @@ impl Manifest {
         let build = read_build(root.section("build", &mut mistakes), &mut mistakes);
         let vars = read_vars(root.section("vars", &mut mistakes), &mut mistakes);
         let limits = read_limits(root.section("limits", &mut mistakes), &mut mistakes);
+        let router = read_router(root.section("router", &mut mistakes), &mut mistakes);
         let serve = read_serve(root.section("serve", &mut mistakes), &mut mistakes);
         let name_was_written = root.was_written("name");
         root.finish(&mut mistakes);
@@ -121,6 +132,7 @@ impl Manifest {
             build,
             vars,
             limits,
+            router,
             serve,
         })
     }
@@ -288,6 +300,14 @@ fn read_limits(mut section: Section<'_>, mistakes: &mut Mistakes<'_>) -> Limits 
     limits
 }
 
+fn read_router(mut section: Section<'_>, mistakes: &mut Mistakes<'_>) -> Router {
+    let whole_path = section.take("whole_path", mistakes, strings);
+    section.finish(mistakes);
+    Router {
+        whole_path: whole_path.into_iter().flatten().collect(),
+    }
+}
+
 fn read_serve(mut section: Section<'_>, mistakes: &mut Mistakes<'_>) -> Serve {
     let default = Serve::default();
     let serve = Serve {
@@ -343,6 +363,8 @@ mod tests {
             concurrent_events = 1
             request_body_bytes = 0x10
             database_mib = 1
+            [router]
+            whole_path = ["Room", "Store"]
             [serve]
             listen = "[::1]:80"
             data = "/srv/chat"
@@ -364,6 +386,9 @@ mod tests {
                 request_body_bytes: 16,
                 database_mib: 1,
             },
+            router: Router {
+                whole_path: ["Room", "Store"].map(String::from).into(),
+            },
             serve: Serve {
                 listen: "[::1]:80".parse().unwrap(),
                 data: "/srv/chat".into(),
@@ -380,7 +405,7 @@ mod tests {
         );
         assert_eq!(
             mistakes("name = \"a\"\ncolour = 1\n"),
-            ["2:1: unknown key `colour`; known here: name, build, vars, limits, serve"]
+            ["2:1: unknown key `colour`; known here: name, build, vars, limits, router, serve"]
         );
     }
 
@@ -398,7 +423,7 @@ mod tests {
             mistakes(text),
             [
                 "1:8: `name`: the name \"My App\" holds 'M'; use lower-case letters, digits and `-`, a letter first, at most 63",
-                "2:1: unknown key `speed`; known here: name, build, vars, limits, serve",
+                "2:1: unknown key `speed`; known here: name, build, vars, limits, router, serve",
                 "3:10: `vars.A B`: a variable's name has letters, digits and `_`, no digit first",
                 "3:27: `vars.N`: expected a string, found integer",
                 "5:14: `limits.memory_mib`: expected a whole number, found string",

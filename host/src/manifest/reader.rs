@@ -141,6 +141,16 @@ pub(super) fn string(value: DeValue<'_>) -> Result<String, String> {
     }
 }
 
+pub(super) fn strings(value: DeValue<'_>) -> Result<Vec<String>, String> {
+    match value {
+        DeValue::Array(list) => list
+            .into_iter()
+            .map(|text| string(text.into_inner()))
+            .collect(),
+        other => Err(wrong_type("a list of strings", &other)),
+    }
+}
+
 pub(super) fn not_empty(value: DeValue<'_>) -> Result<String, String> {
     match string(value)? {
         text if text.trim().is_empty() => Err("is empty".to_owned()),

@@ -51,6 +51,8 @@ pub struct Served {
     pub code: Arc<Code>,
     pub namespaces: HashMap<Arc<str>, Namespace>,
     pub options: Options,
+    /// Classes whose objects are named by the whole path behind the class.
+    pub whole_path: BTreeSet<String>,
 }
 
 /// Every object of the host. Cheap to clone.
@@ -124,6 +126,7 @@ impl Served {
             namespaces: namespaces.collect(),
             code,
             options,
+            whole_path: BTreeSet::new(),
         }
     }
 }

@@ -135,7 +135,7 @@ pub trait WsServerDurableObject: Sized + 'static {
 /// ```
 #[macro_export]
 macro_rules! ws_server_durable_object {
-    ($class:ty) => {
+    ($class:ident) => {
         #[::dormouse_sdk::durable_object]
         impl ::dormouse_sdk::DurableObject for $class {
             async fn new(
