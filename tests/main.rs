@@ -11,6 +11,7 @@ mod harness;
 
 mod alarms;
 mod bodies;
+mod chat;
 mod classes;
 mod command_line;
 mod counter_survives;
@@ -21,6 +22,7 @@ mod interleaving;
 mod limits;
 mod log_records;
 mod one_instance;
+mod pairs;
 mod parallel;
 mod refusals;
 mod routing;

@@ -123,6 +123,7 @@ pub mod alarm;
 mod bindings;
 mod component;
 pub mod http;
+pub mod kv;
 mod logging;
 mod object;
 pub mod sql;
@@ -140,6 +141,7 @@ pub use time::sleep;
 pub mod prelude {
     pub use crate::alarm::{Alarm, AlarmInfo};
     pub use crate::http::{Body, Request, Response, StatusCode};
+    pub use crate::kv::{Kv, ListOptions};
     pub use crate::object::{DurableObject, Env, ObjectId, State};
     pub use crate::sql::{Json, Sql, params};
     pub use crate::websocket::{Message, Upgrade, WebSocket};

@@ -6,9 +6,11 @@ use std::future::Future;
 use std::rc::Rc;
 
 use crate::alarm::{Alarm, AlarmInfo};
+use crate::bindings::dormouse::object::storage as wit_storage;
 use crate::bindings::dormouse::object::types as wit;
 use crate::http::{BodyError, Request, Response};
-use crate::sql::Sql;
+use crate::kv::Kv;
+use crate::sql::{self, Sql};
 use crate::websocket::{self, Message, SocketError, WebSocket};
 use crate::{Context, Error, Result};
 
@@ -132,6 +134,21 @@ impl State {
     /// The object's own database.
     pub fn sql(&self) -> Sql {
         Sql::new()
+    }
+
+    /// The object's key-value pairs.
+    pub fn kv(&self) -> Kv {
+        Kv::new()
+    }
+
+    /// Deletes everything the object keeps: tables, key-value pairs, alarms.
+    ///
+    /// At once and for good: what the turn has written before is undone, and a later
+    /// panic brings nothing back. The database can be used afterwards; tables must
+    /// be made anew, or the object waits for its next start with that. Not allowed
+    /// inside a transaction.
+    pub fn delete_all(&self) -> Result<(), sql::Error> {
+        Ok(wit_storage::delete_all()?)
     }
 
     /// The object's open sockets, oldest first.

@@ -10,6 +10,10 @@ pub(crate) fn counter() -> PathBuf {
     built().join("counter.wasm")
 }
 
+pub(crate) fn chat() -> PathBuf {
+    built().join("chat.wasm")
+}
+
 pub(crate) fn probe() -> PathBuf {
     built().join("probe.wasm")
 }

@@ -2,14 +2,17 @@
 
 mod client;
 mod guests;
+mod lines;
 mod logs;
 mod process;
 mod wait;
+mod web;
 mod world;
 
 pub(crate) use client::{Answer, Body, Client, Ran, empty, stream, whole};
-pub(crate) use guests::{counter, probe, reminder};
+pub(crate) use guests::{chat, counter, probe, reminder};
 pub(crate) use logs::{Record, logs_of};
 pub(crate) use process::{Process, app_folder, dormouse};
 pub(crate) use wait::{bounded, eventually};
+pub(crate) use web::Script;
 pub(crate) use world::{World, app, probe_app, share_compiled_code};

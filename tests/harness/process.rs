@@ -1,15 +1,14 @@
 //! The real binary: started, watched, stopped and killed as an operator would.
 
-use std::io::{BufRead as _, BufReader, Read};
 use std::ops::Deref;
 use std::path::Path;
 use std::process::{Child, Command, ExitStatus, Stdio};
-use std::sync::{Arc, Mutex, PoisonError};
 
 use serde_json::Value as Json;
 use tempfile::TempDir;
 
 use super::client::Client;
+use super::lines::{Lines, follow, snapshot};
 use super::wait::eventually;
 use super::world::share_compiled_code;
 
@@ -20,8 +19,6 @@ pub(crate) struct Process {
     stdout: Lines,
     stderr: Lines,
 }
-
-type Lines = Arc<Mutex<Vec<String>>>;
 
 /// A folder with a `dormouse.toml` for a component that is already built.
 pub(crate) fn app_folder(name: &str, component: &Path, rest: &str) -> TempDir {
@@ -147,21 +144,4 @@ impl Drop for Process {
         let _ = self.child.kill();
         let _ = self.child.wait();
     }
-}
-
-fn follow(pipe: impl Read + Send + 'static) -> Lines {
-    let lines = Lines::default();
-    let kept = lines.clone();
-    std::thread::spawn(move || {
-        for line in BufReader::new(pipe).lines().map_while(Result::ok) {
-            kept.lock()
-                .unwrap_or_else(PoisonError::into_inner)
-                .push(line);
-        }
-    });
-    lines
-}
-
-fn snapshot(lines: &Lines) -> Vec<String> {
-    lines.lock().unwrap_or_else(PoisonError::into_inner).clone()
 }

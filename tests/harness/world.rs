@@ -1,5 +1,6 @@
 //! A host inside the test, whose clock stands still until the test moves it.
 
+use std::net::SocketAddr;
 use std::ops::Deref;
 use std::path::Path;
 use std::sync::OnceLock;
@@ -47,16 +48,16 @@ impl World {
     pub(crate) async fn start(app: App) -> Self {
         let data = tempfile::tempdir().expect("a folder for data");
         share_compiled_code(data.path()).await;
-        Self::start_on(data, Clock::manual(), app).await
+        Self::start_on(data, Clock::manual(), free_port(), app).await
     }
 
-    async fn start_on(data: TempDir, clock: Clock, app: App) -> Self {
+    async fn start_on(data: TempDir, clock: Clock, listen: SocketAddr, app: App) -> Self {
         logs::capture();
         let host = Host::builder(app)
             .engine(engine().clone())
             .clock(clock.clone())
             .data(data.path())
-            .listen(([127, 0, 0, 1], 0).into());
+            .listen(listen);
         let host = host.start().await.expect("the host starts");
         let client = Client {
             address: host.address().expect("it was told where to listen"),
@@ -76,6 +77,16 @@ impl World {
 
     /// The same; the date is so much later when the other one starts.
     pub(crate) async fn restart_after(self, down: Duration, app: App) -> Self {
+        self.restart_at(free_port(), down, app).await
+    }
+
+    /// Ends the host and starts another one at the same address.
+    pub(crate) async fn restart_in_place(self, app: App) -> Self {
+        let address = self.address;
+        self.restart_at(address, Duration::ZERO, app).await
+    }
+
+    async fn restart_at(self, listen: SocketAddr, down: Duration, app: App) -> Self {
         let Self {
             host, data, clock, ..
         } = self;
@@ -83,7 +94,7 @@ impl World {
         ended.expect("the host ends in order");
         let later = Clock::manual();
         later.set_unix(clock.unix() + down);
-        Self::start_on(data, later, app).await
+        Self::start_on(data, later, listen, app).await
     }
 
     /// Waits until somebody waits for this moment, counted from now.
@@ -116,6 +127,10 @@ impl Deref for World {
     fn deref(&self) -> &Client {
         &self.client
     }
+}
+
+fn free_port() -> SocketAddr {
+    ([127, 0, 0, 1], 0).into()
 }
 
 /// One for all: each reserves much of the address space.

@@ -14,6 +14,7 @@
 
 mod alarms;
 mod bodies;
+mod kv;
 mod others;
 mod sockets;
 mod steps;

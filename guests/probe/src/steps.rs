@@ -17,6 +17,7 @@ use serde::Deserialize;
 use serde_json::{Value as Json, json};
 
 use crate::alarms::{self, AlarmStep};
+use crate::kv::{self, KvStep};
 use crate::values;
 
 /// One step, by the keys it has; any other key is refused.
@@ -109,6 +110,13 @@ pub enum Step {
     },
     /// See [`AlarmStep`].
     Alarm(AlarmStep),
+    /// See [`KvStep`].
+    Kv(KvStep),
+    /// Result: `{"deleted_all": true}`.
+    DeleteAll {
+        #[allow(dead_code, reason = "the key says it all")]
+        delete_all: bool,
+    },
     /// Result: `{"size": bytes in the database}`.
     Size {
         #[allow(dead_code, reason = "the key says it all")]
@@ -277,6 +285,11 @@ impl Lab {
                 json!({"now_ms": u64::try_from(now.as_millis())?})
             }
             Step::Alarm(step) => alarms::step(&self.state, step)?,
+            Step::Kv(step) => kv::step(&self.state.kv(), step),
+            Step::DeleteAll { .. } => match self.state.delete_all() {
+                Ok(()) => json!({"deleted_all": true}),
+                Err(error) => values::error(&error),
+            },
             Step::Size { .. } => match sql.database_size() {
                 Ok(size) => json!({"size": size}),
                 Err(error) => values::error(&error),

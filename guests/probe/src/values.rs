@@ -55,17 +55,19 @@ fn params(list: Vec<Json>) -> Result<ParamList, sql::Error> {
 }
 
 fn param(value: Json) -> Result<Value, sql::Error> {
-    let hex = value
-        .as_object()
-        .filter(|object| object.len() == 1)
-        .and_then(|object| {
-            let digits = object.get("hex")?.as_str()?.as_bytes();
-            digits
-                .chunks(2)
-                .map(|pair| u8::from_str_radix(std::str::from_utf8(pair).ok()?, 16).ok())
-                .collect()
-        });
-    hex.map_or_else(|| value.into_value(), |bytes| Ok(Value::Blob(bytes)))
+    unhex(&value).map_or_else(|| value.into_value(), |bytes| Ok(Value::Blob(bytes)))
+}
+
+/// The bytes of `{"hex": "00ff"}`.
+pub fn unhex(value: &Json) -> Option<Vec<u8>> {
+    let object = value.as_object().filter(|object| object.len() == 1)?;
+    let digits = object.get("hex")?.as_str()?.as_bytes();
+    let pair = |pair| u8::from_str_radix(std::str::from_utf8(pair).ok()?, 16).ok();
+    digits.chunks(2).map(pair).collect()
+}
+
+pub fn hex(bytes: &[u8]) -> String {
+    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
 }
 
 fn row(values: Vec<Value>) -> Json {
@@ -76,10 +78,7 @@ fn row(values: Vec<Value>) -> Json {
             Value::Integer(number) => number.into(),
             Value::Real(number) => number.into(),
             Value::Text(text) => text.into(),
-            Value::Blob(bytes) => {
-                let hex: String = bytes.iter().map(|byte| format!("{byte:02x}")).collect();
-                json!({"hex": hex})
-            }
+            Value::Blob(bytes) => json!({"hex": hex(&bytes)}),
         })
         .collect()
 }

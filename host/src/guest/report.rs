@@ -30,7 +30,7 @@ const KNOWN: &[(&str, &[&str], &[&str])] = &[
     (
         "dormouse:object",
         &["0.1"],
-        &["types", "sql", "log", "alarm", "websocket"],
+        &["types", "sql", "kv", "storage", "log", "alarm", "websocket"],
     ),
     (
         "wasi:cli",

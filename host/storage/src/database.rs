@@ -34,6 +34,8 @@ pub struct Database {
     open: Option<Open>,
     interrupt: Option<Box<dyn FnMut() -> bool + Send>>,
     broken: Option<Error>,
+    /// The last cursor and savepoint before everything was deleted: no id is used twice.
+    deleted: Option<(CursorId, SavepointId)>,
     /// How far the log must be durable for what others have told the object.
     observed: u64,
     /// Whether this database has committed, which matters to a wrong ordering only.
@@ -80,6 +82,7 @@ impl Database {
             open: None,
             interrupt: None,
             broken: None,
+            deleted: None,
             observed: 0,
             wrote: false,
             alarm_state: AlarmState::default(),
@@ -121,6 +124,8 @@ impl Database {
 
     /// At most `max_rows` further rows; 0 is taken as 1. A batch that gets heavy is shorter.
     pub fn next_batch(&mut self, id: CursorId, max_rows: u32) -> Result<Batch, Error> {
+        self.ready()?;
+        self.cursor(id)?;
         let open = self.ready()?;
         let result = open.next_batch(id, max_rows);
         self.settle(result)
@@ -218,14 +223,22 @@ impl Database {
         self.observed = self.observed.max(cause.position().off);
     }
 
-    /// Deletes everything in the database, atomically; the open turn is undone first. The
-    /// database is empty and usable afterwards.
+    /// Deletes everything in the database, alarms and pairs too, atomically; the open turn
+    /// is undone first. The database is empty and usable afterwards. Refused while a
+    /// savepoint is open.
     pub fn delete_all(&mut self) -> Result<(), Error> {
-        self.ready()?;
+        if self.ready()?.turn.has_savepoints() {
+            return Err(Error::Call {
+                kind: Kind::Denied,
+                message: "Cannot call deleteAll() within a transaction",
+            });
+        }
         self.abandon_turn();
         self.shared.admit()?;
-        let open = self.open.take();
-        self.interrupt = open.and_then(|mut open| open.connection.take_interrupt());
+        if let Some(mut open) = self.open.take() {
+            self.interrupt = open.connection.take_interrupt();
+            self.deleted = Some((CursorId(open.last_cursor), open.turn.last_savepoint()));
+        }
         if let Some(pages) = &self.pages {
             pages.truncate(0);
             pages.commit();
@@ -262,6 +275,10 @@ impl Database {
             let (pages, connection) = self.shared.connect(&self.key)?;
             self.pages = Some(Arc::clone(&pages));
             let mut open = Open::new(&self.key, pages, connection, Arc::clone(&self.shared))?;
+            if let Some((cursor, savepoint)) = self.deleted {
+                open.last_cursor = cursor.0;
+                open.turn.go_on_from(savepoint);
+            }
             if let Some(check) = self.interrupt.take() {
                 open.connection.set_interrupt(check);
             }
@@ -277,9 +294,29 @@ impl Database {
         params: &[Value],
         writes: bool,
     ) -> Result<Vec<Row>, Error> {
+        let mut rows = Vec::new();
+        self.visit_reserved(sql, params, writes, &mut |row| {
+            rows.push(row);
+            true
+        })?;
+        Ok(rows)
+    }
+
+    /// The same, row by row, until `visit` has seen enough.
+    pub(crate) fn visit_reserved(
+        &mut self,
+        sql: &str,
+        params: &[Value],
+        writes: bool,
+        visit: &mut dyn FnMut(Row) -> bool,
+    ) -> Result<(), Error> {
         let open = self.ready()?;
-        let result = open.run_reserved(sql, params, writes);
+        let result = open.run_reserved(sql, params, writes, visit);
         self.settle(result)
+    }
+
+    pub(crate) fn limits(&self) -> &Limits {
+        self.shared.limits()
     }
 
     /// Four bytes of the file's header, as committed.
@@ -307,7 +344,17 @@ impl Database {
         self.open
             .as_ref()
             .and_then(|open| open.cursors.get(&id))
-            .ok_or(CLOSED_CURSOR)
+            .ok_or_else(|| self.closed_cursor(id))
+    }
+
+    fn closed_cursor(&self, id: CursorId) -> Error {
+        match self.deleted {
+            Some((last, _)) if id <= last => Error::Call {
+                kind: Kind::Closed,
+                message: "SQLite query was canceled because the database was deleted.",
+            },
+            _ => CLOSED_CURSOR,
+        }
     }
 
     /// Brings turn and connection together again after a call.
@@ -388,7 +435,8 @@ impl Open {
         sql: &str,
         params: &[Value],
         writes: bool,
-    ) -> Result<Vec<Row>, Error> {
+        visit: &mut dyn FnMut(Row) -> bool,
+    ) -> Result<(), Error> {
         if writes {
             self.begin()?;
         }
@@ -397,12 +445,13 @@ impl Open {
             None => (sql.into(), self.prepare_reserved(sql, writes)?),
         };
         self.bind_copies(&prepared, params)?;
-        let mut rows = Vec::new();
         let result = self.connection.trusted(|| {
             while self.connection.step(&prepared.statement)? {
-                rows.push(prepared.statement.row());
+                if !visit(prepared.statement.row()) {
+                    break;
+                }
             }
-            Ok(rows)
+            Ok(())
         });
         prepared.statement.reset();
         self.reserved.put(text, prepared);

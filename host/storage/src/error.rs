@@ -49,6 +49,12 @@ pub enum Error {
         "the result is larger than {limit} {unit}; read it in portions through a cursor, or ask for less"
     )]
     ResultTooBig { limit: u64, unit: &'static str },
+    #[error(
+        "key and value have {bytes} bytes together and one entry holds at most {limit}; split the value over several keys"
+    )]
+    EntryTooBig { bytes: u64, limit: u64 },
+    #[error("{message}")]
+    Call { kind: Kind, message: &'static str },
     #[error("the {what} is no longer open: {why}")]
     Closed {
         what: &'static str,
@@ -86,14 +92,14 @@ pub enum Error {
 impl Error {
     pub fn kind(&self) -> Kind {
         match self {
-            Error::Sql { kind, .. } => *kind,
+            Error::Sql { kind, .. } | Error::Call { kind, .. } => *kind,
             Error::NoStatement
             | Error::ParametersNotLast
             | Error::ParameterCount
             | Error::NulInText { .. } => Kind::Invalid,
             Error::Denied { .. } => Kind::Denied,
             Error::NoSpace => Kind::Full,
-            Error::ResultTooBig { .. } => Kind::TooBig,
+            Error::ResultTooBig { .. } | Error::EntryTooBig { .. } => Kind::TooBig,
             Error::Closed { .. } => Kind::Closed,
             Error::Commit { .. } => Kind::Constraint,
             Error::Io { .. }

@@ -74,6 +74,19 @@ impl Turn {
         self.savepoints.clear();
     }
 
+    pub(crate) fn has_savepoints(&self) -> bool {
+        !self.savepoints.is_empty()
+    }
+
+    pub(crate) fn last_savepoint(&self) -> SavepointId {
+        SavepointId(self.last_savepoint)
+    }
+
+    /// Gives out ids behind this one only.
+    pub(crate) fn go_on_from(&mut self, last: SavepointId) {
+        self.last_savepoint = last.0;
+    }
+
     pub(crate) fn open_savepoint(&mut self, connection: &Connection) -> Result<SavepointId, Error> {
         let id = SavepointId(self.last_savepoint + 1);
         connection.run_trusted(&format!("SAVEPOINT {}", name(id)))?;

@@ -2,9 +2,11 @@
 
 mod alarm;
 pub(super) mod clocks;
+mod kv;
 mod log;
 pub(super) mod output;
 pub(super) mod sql;
+mod storage;
 pub(super) mod websocket;
 
 use wasmtime::component::{HasSelf, Linker};
@@ -16,6 +18,8 @@ pub(super) fn add_to_linker(linker: &mut Linker<Context>) -> wasmtime::Result<()
     object::types::add_to_linker::<_, HasSelf<Context>>(linker, |context| context)?;
     object::alarm::add_to_linker::<_, HasSelf<Context>>(linker, |context| context)?;
     object::sql::add_to_linker::<_, HasSelf<Context>>(linker, |context| context)?;
+    object::kv::add_to_linker::<_, HasSelf<Context>>(linker, |context| context)?;
+    object::storage::add_to_linker::<_, HasSelf<Context>>(linker, |context| context)?;
     object::log::add_to_linker::<_, HasSelf<Context>>(linker, |context| context)?;
     object::websocket::add_to_linker::<_, HasSelf<Context>>(linker, |context| context)
 }
