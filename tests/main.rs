@@ -28,5 +28,6 @@ mod refusals;
 mod routing;
 mod shutdown;
 mod sockets;
+mod tinybase;
 mod traps;
 mod turns;

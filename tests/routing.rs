@@ -74,7 +74,16 @@ async fn names_are_percent_decoded_and_may_be_any_text() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
 async fn a_path_to_nobody_is_404_with_the_list_of_classes() {
     let world = World::probe().await;
-    let classes = json!(["Broken", "Deaf", "Probe", "Second", "Sockets"]);
+    let classes = json!([
+        "Broken",
+        "Deaf",
+        "Probe",
+        "Second",
+        "Sockets",
+        "TinyFragmented",
+        "TinyJson",
+        "TinyKv"
+    ]);
     let paths = [
         ("/Nobody/alice", "unknown-class"),
         ("/probe/alice", "unknown-class"),

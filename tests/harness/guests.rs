@@ -22,8 +22,12 @@ pub(crate) fn reminder() -> PathBuf {
     built().join("reminder.wasm")
 }
 
+pub(crate) fn tinybase() -> PathBuf {
+    built().join("tinybase.wasm")
+}
+
 /// The repository's root.
-pub(super) fn root() -> &'static Path {
+pub(crate) fn root() -> &'static Path {
     let host = Path::new(env!("CARGO_MANIFEST_DIR"));
     host.parent().expect("the host is a folder of the root")
 }

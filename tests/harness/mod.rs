@@ -10,7 +10,7 @@ mod web;
 mod world;
 
 pub(crate) use client::{Answer, Body, Client, Ran, empty, stream, whole};
-pub(crate) use guests::{chat, counter, probe, reminder};
+pub(crate) use guests::{chat, counter, probe, reminder, root, tinybase};
 pub(crate) use logs::{Record, logs_of};
 pub(crate) use process::{Process, app_folder, dormouse};
 pub(crate) use wait::{bounded, eventually};

@@ -1,6 +1,5 @@
 // Real TinyBase clients of several versions, and what is asked of them.
 
-import { deepEqual } from "node:assert/strict";
 import { createMergeableStore as store6 } from "tinybase6";
 import { createWsSynchronizer as sync6 } from "tinybase6/synchronizers/synchronizer-ws-client";
 import { createMergeableStore as store9 } from "tinybase9";
@@ -13,13 +12,16 @@ const VERSIONS = { 6: [store6, sync6], 9: [store9, sync9], 10: [store10, sync10]
 
 /** A store that goes online and offline at one path. */
 export class Client {
+  /** Seconds to wait for an answer; a relay gives none. */
+  timeout = 5;
+
   constructor(url, version = 10) {
     const [createStore, createSynchronizer] = VERSIONS[version];
     Object.assign(this, { url, createSynchronizer, store: createStore() });
   }
 
-  static async online(url, version) {
-    const client = new Client(url, version);
+  static async online(url, version, timeout = 5) {
+    const client = Object.assign(new Client(url, version), { timeout });
     await client.connect();
     return client;
   }
@@ -30,7 +32,7 @@ export class Client {
     // Its end is seen by the synchronizer.
     this.socket.on("error", () => {});
     const more = fragmentSize === undefined ? [] : [undefined, undefined, undefined, fragmentSize];
-    this.synchronizer = await this.createSynchronizer(this.store, this.socket, 5, ...more);
+    this.synchronizer = await this.createSynchronizer(this.store, this.socket, this.timeout, ...more);
     await this.synchronizer.startSync();
   }
 
@@ -50,9 +52,14 @@ export class Client {
   }
 
   content() {
-    const [tables, values] = this.store.getContent();
-    return { tables, values, hashes: this.store.getMergeableContentHashes() };
+    return content(this.store);
   }
+}
+
+/** What a store holds, as plain objects. */
+export function content(store) {
+  const [tables, values] = JSON.parse(JSON.stringify(store.getContent()));
+  return { tables, values, hashes: store.getMergeableContentHashes() };
 }
 
 /** Waits until all hold the same, and answers with it. */
@@ -99,4 +106,4 @@ function sorted(value) {
   return keys.map((key) => [key, sorted(value[key])]);
 }
 
-export { WebSocket, deepEqual };
+export { WebSocket };

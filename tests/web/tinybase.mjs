@@ -19,7 +19,7 @@ async function together(url, kind) {
     const path = url(`/${kind}/together/${versions.join("-")}`);
     const clients = await Promise.all(versions.map((version) => Client.online(path, version)));
     clients.forEach(({ store }, number) => {
-      store.setTables({ ...store.getTables(), own: { [number]: { from: number, 'k"é😀\n': "ü\u0001" } } });
+      store.setRow("own", `${number}`, { from: number, 'k"é😀\n': "ü\u0001" });
       store.setCell("shared", "row", "cell", number);
       store.setValue("open", number % 2 === 0);
       store.setCell("numbers", "row", `n${number}`, [0.1 + 0.2, -0, 1e21, 1e-7, 5e-324][number]);
@@ -40,12 +40,12 @@ async function together(url, kind) {
 /** A relay keeps nothing: only who is there hears. */
 async function relay(url) {
   const path = url("/Relay/room");
-  const [ada, bob] = [await Client.online(path), await Client.online(path, 6)];
+  const [ada, bob] = [await Client.online(path, 10, 0.2), await Client.online(path, 6, 0.2)];
   ada.store.setCell("t", "r", "c", 1);
   bob.store.setValue("v", "x");
   await same(ada, bob);
   await Promise.all([ada.leave(), bob.leave()]);
-  const late = await Client.online(path);
+  const late = await Client.online(path, 10, 0.2);
   late.store.setValue("mine", 1);
   deepEqual((await same(late)).tables, {});
   await late.leave();

@@ -80,6 +80,29 @@ impl WsServerDurableObject for Fragmented {
 
 ws_server_durable_object!(Fragmented);
 
+/// Keeps a key-value pair for each cell and value.
+struct Kv {
+    server: WsServer,
+}
+
+impl WsServerDurableObject for Kv {
+    async fn new(state: State, _env: Env) -> Result<Self> {
+        Ok(Self {
+            server: WsServer::new(state),
+        })
+    }
+
+    fn server(&self) -> &WsServer {
+        &self.server
+    }
+
+    fn create_persister(&self) -> Option<Persister> {
+        Some(Persister::kv(self.server.state(), ""))
+    }
+}
+
+ws_server_durable_object!(Kv);
+
 fn log_commands() -> Option<dormouse_tinybase::CommandLog> {
     Some(Box::new(|command, values| {
         log::debug!(values = values.len(); "{command}");

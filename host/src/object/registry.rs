@@ -5,7 +5,7 @@
 //! under which mail is put in. So there is never a second instance of an id, and
 //! no mail is lost between sleep and wake.
 
-use std::collections::{HashMap, hash_map};
+use std::collections::{BTreeSet, HashMap, hash_map};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock};
 use std::time::Duration;

@@ -177,8 +177,13 @@ pub(super) fn end<'de, A: SeqAccess<'de>>(mut list: A) -> Result<(), A::Error> {
 }
 
 /// A stored store.
-pub(crate) fn store_from_json(json: &str) -> serde_json::Result<Store> {
+pub(super) fn store_from_json(json: &str) -> serde_json::Result<Store> {
     whole(As::new(Form::Stored), json)
+}
+
+/// A stored cell or value.
+pub(crate) fn leaf_from_json(json: &[u8]) -> serde_json::Result<Leaf> {
+    As::new(Form::Stored).deserialize(&mut serde_json::Deserializer::from_slice(json))
 }
 
 /// A stored row: the object of its cells.
@@ -198,7 +203,6 @@ fn whole<'de, S: DeserializeSeed<'de>>(seed: S, json: &'de str) -> serde_json::R
 
 #[cfg(test)]
 mod tests {
-    use super::super::encode::encode;
     use super::super::store::Cells;
     use super::*;
 
@@ -213,9 +217,7 @@ mod tests {
     fn a_stored_store_is_read_written_and_hashed_as_tinybase_does() {
         let mut store = store_from_json(STORED).unwrap();
         assert!(!store.rehash(), "the note's hashes are right: {store:?}");
-        let tables = encode(&store.tables, Form::Stored);
-        let values = encode(&store.values, Form::Stored);
-        assert_eq!(format!("[{tables},{values}]"), STORED);
+        assert_eq!(store.to_stored(), STORED);
         assert_eq!(store.cell("pets", "fido", "age"), None);
         assert_eq!(
             store.cell("pets", "fido", "species"),

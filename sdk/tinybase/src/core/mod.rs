@@ -25,7 +25,7 @@ pub use message::{CellHashes, Envelope, Invalid, Message, RowHashes, TableHashes
 pub use participant::{Edit, Moment, Outgoing, Participant, Received};
 pub use store::{Cells, Changes, Diff, Leaf, Node, Row, Store, Table, Tables, Values};
 
-pub(crate) use decode::{cells_from_json, content_from_json, store_from_json};
+pub(crate) use decode::{cells_from_json, content_from_json, leaf_from_json};
 pub(crate) use encode::{Form, encode};
 
 /// The 64 characters of stamps and ids, in the order of their codes.

@@ -8,6 +8,8 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use super::content::Content;
+use super::decode::store_from_json;
+use super::encode::{Form, encode};
 use super::hash::{hash, hash_of_child};
 use super::hlc::Hlc;
 
@@ -94,6 +96,17 @@ impl Changes {
 }
 
 impl Store {
+    /// Reads what TinyBase's persisters store as JSON, hashes included.
+    pub fn from_stored(json: &str) -> serde_json::Result<Self> {
+        store_from_json(json)
+    }
+
+    /// Writes the same.
+    #[must_use]
+    pub fn to_stored(&self) -> String {
+        encode(self, Form::Stored)
+    }
+
     /// Takes every leaf that is newer than the own one.
     pub fn merge(&mut self, diff: Diff) -> Changes {
         let before = self.marks();

@@ -3,7 +3,7 @@
 use dormouse_sdk::{Context as _, Result};
 
 use super::{Commands, JsonNames, Layout, quoted, text};
-use crate::core::{Changes, Form, Store, encode, store_from_json};
+use crate::core::{Changes, Store};
 
 /// The id of the one row.
 const ID: &str = "_";
@@ -36,12 +36,12 @@ impl Layout for Json {
         self.commands.run(&self.create, Vec::new())?;
         let rows = self.commands.run(&self.select, vec![text(ID)])?;
         let json: Option<Option<String>> = rows.optional()?;
-        let store = json.flatten().map(|json| store_from_json(&json));
+        let store = json.flatten().map(|json| Store::from_stored(&json));
         store.transpose().context("it is no mergeable content")
     }
 
     fn save(&self, store: &Store, _changes: &Changes) -> Result<()> {
-        let json = encode(store, Form::Stored);
+        let json = store.to_stored();
         let saved = self.commands.run(&self.upsert, vec![text(ID), text(json)]);
         saved.context("in JSON mode a store has at most 4 MiB; use the fragmented mode")?;
         Ok(())

@@ -7,11 +7,12 @@
 
 mod fragmented;
 mod json;
+mod kv;
 
 use std::fmt;
 
 use dormouse_sdk::sql::{Rows, Sql, Value};
-use dormouse_sdk::{Context as _, Result};
+use dormouse_sdk::{Context as _, Result, State};
 
 use crate::core::{Changes, Store};
 
@@ -28,6 +29,7 @@ pub(crate) trait Layout {
 /// |---|---|
 /// | [`json`](Self::json) | `createDurableObjectSqlStoragePersister(store, sql)` |
 /// | [`fragmented`](Self::fragmented) | the same with `{mode: 'fragmented'}` |
+/// | [`kv`](Self::kv) | `createDurableObjectStoragePersister(store, storage, prefix)` |
 pub struct Persister {
     layout: Box<dyn Layout>,
     sql: Sql,
@@ -86,6 +88,14 @@ impl Persister {
         Self {
             layout: Box::new(fragmented::Fragmented::new(commands, prefix)),
             sql,
+        }
+    }
+
+    /// A key-value pair for each cell and value, under keys that begin with `prefix`.
+    pub fn kv(state: &State, prefix: &str) -> Self {
+        Self {
+            layout: Box::new(kv::KeyValue::new(state.kv(), prefix)),
+            sql: state.sql(),
         }
     }
 
