@@ -7,6 +7,7 @@
 // cell, each made when the one before has arrived. Prints one line of JSON.
 
 import { spawn } from "node:child_process";
+import { once } from "node:events";
 import { mkdtempSync, rmSync, writeFileSync } from "node:fs";
 import { createServer } from "node:net";
 import { tmpdir } from "node:os";
@@ -21,10 +22,7 @@ const WARM_UP = 2;
 const [, , dormouse, component, rounds = "20"] = process.argv;
 const folder = mkdtempSync(join(tmpdir(), "edit-"));
 const children = [];
-process.on("exit", () => {
-  children.forEach((child) => child.kill());
-  rmSync(folder, { recursive: true, force: true });
-});
+process.on("exit", () => children.forEach((child) => child.kill()));
 
 const servers = { dormouse: await ours(), workerd: await theirs() };
 const times = { dormouse: [], workerd: [] };
@@ -39,6 +37,8 @@ for (let round = 0; round < Number(rounds) + WARM_UP; round++) {
 }
 const figures = Object.entries(times).map(([name, list]) => [name, quantiles(list)]);
 console.log(JSON.stringify({ unit: "ms", edits: times.dormouse.length, ...Object.fromEntries(figures) }));
+await Promise.all(children.map((child) => (child.kill(), once(child, "exit"))));
+rmSync(folder, { recursive: true, force: true });
 process.exit(0);
 
 async function ours() {
@@ -60,7 +60,7 @@ async function theirs() {
 }
 
 async function started(port, command, parameters) {
-  const child = spawn(command, parameters, { stdio: ["ignore", "ignore", "inherit"] });
+  const child = spawn(command, parameters, { stdio: ["ignore", "ignore", "ignore"] });
   children.push(child);
   const end = Date.now() + 120_000;
   for (;;) {
