@@ -1,12 +1,15 @@
 //! Processor time and memory end with the limit, for one object alone.
 
+use std::process::Command;
 use std::time::{Duration, Instant};
 
 use dormouse::App;
 use serde_json::json;
 use tokio::task::JoinHandle;
 
-use crate::harness::{World, probe_app};
+use crate::harness::{
+    Process, World, app_folder, counter, dormouse, probe_app, share_compiled_code,
+};
 
 const CPU_MS: u64 = 400;
 const MEMORY_MIB: u64 = 16;
@@ -136,4 +139,24 @@ async fn memory_past_the_limit_resets_only_that_object() {
     assert_ne!(after.instance, before.instance);
     let still = world.run("memory-neighbour", json!([])).await;
     assert_eq!(still.instance, neighbour.instance);
+}
+
+/// 32 GiB have room for five instances, so the nine objects take turns.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_limit_on_address_space_makes_room_for_fewer_objects() {
+    let app = app_folder("counter", &counter(), "");
+    let data = tempfile::tempdir().unwrap();
+    share_compiled_code(data.path()).await;
+    let limit = "ulimit -v 33554432; exec \"$@\"";
+    let mut command = Command::new("sh");
+    command.args(["-c", limit, "sh"]);
+    command.arg(dormouse().get_program()).arg("serve");
+    command.arg(app.path()).arg("--data").arg(data.path());
+    let host = Process::start(command.args(["--listen", "127.0.0.1:0"])).await;
+    for round in ["1\n", "2\n"] {
+        for object in 0..9 {
+            let answer = host.get(&format!("/Counter/o{object}")).await;
+            assert_eq!(answer.text(), round);
+        }
+    }
 }

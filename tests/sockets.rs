@@ -15,6 +15,7 @@ use tokio_tungstenite::{WebSocketStream, client_async};
 use crate::harness::{World, bounded, eventually, probe_app};
 
 const IDLE: Duration = Duration::from_secs(10);
+const CLOSE_TIMEOUT: Duration = Duration::from_secs(10);
 
 type Socket = WebSocketStream<TcpStream>;
 
@@ -64,6 +65,17 @@ async fn events(world: &World, object: &str, count: usize) -> Vec<String> {
         (noted.len() >= count).then_some(noted)
     })
     .await
+}
+
+/// Lets time pass until the object is told that its socket is lost.
+async fn lost(world: &World, object: &str) {
+    let told = eventually("the end of a socket", async || {
+        world.clock.advance(CLOSE_TIMEOUT);
+        let told = events(world, object, 0).await;
+        (!told.is_empty()).then_some(told)
+    });
+    let told = told.await;
+    assert!(told[0].starts_with("closed 1006"), "{told:?}");
 }
 
 /// The code of the host's close frame; reads on, which sends the answer to it.
@@ -277,6 +289,58 @@ async fn a_slow_reader_is_closed_and_others_go_on() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_reader_that_never_reads_is_cut_off() {
+    let world = World::probe().await;
+    let mut stuck = open(&world, "a").await;
+    say(&mut stuck, "flood 100 1000000").await;
+    eventually("a close that gets nowhere", async || {
+        let sockets = state(&world, "a").await["sockets"].clone();
+        (sockets[0]["state"] == "Closing").then_some(())
+    })
+    .await;
+    lost(&world, "a").await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_peer_that_does_not_answer_a_close_is_left() {
+    let world = World::probe().await;
+    let mut mute = open(&world, "a").await;
+    say(&mut mute, "close 4001 enough").await;
+    lost(&world, "a").await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn an_event_past_its_limit_resets_the_object_and_closes_nothing() {
+    let world = World::probe().await;
+    let (mut slow, mut other) = (open(&world, "a").await, open(&world, "a").await);
+    assert_eq!(ask(&mut slow, "limit 5000").await, "Some(5s)");
+    let before = ask(&mut other, "instance").await;
+    asleep(&world).await;
+    say(&mut slow, "wait 60000").await;
+    world.pass(Duration::from_secs(5)).await;
+    assert_eq!(ask(&mut slow, "after").await, "after");
+    assert_ne!(ask(&mut other, "instance").await, before);
+    for refused in ["limit 0", "limit 604800001"] {
+        say(&mut slow, refused).await;
+    }
+    assert_eq!(ask(&mut slow, "limit 604800000").await, "Some(604800s)");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_client_that_says_goodbye_and_leaves_is_heard_to_the_end() {
+    let world = World::probe().await;
+    let mut socket = open(&world, "a").await;
+    for word in ["one", "two", "three"] {
+        say(&mut socket, &format!("write {word}")).await;
+    }
+    socket.close(None).await.unwrap();
+    drop(socket);
+    let told = events(&world, "a", 4).await;
+    assert_eq!(told[..3], ["one", "two", "three"]);
+    assert!(told[3].starts_with("closed 1005"), "{told:?}");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn one_message_reaches_all_sockets() {
     let world = World::probe().await;
     let mut sockets = Vec::new();
@@ -355,4 +419,53 @@ async fn the_end_of_the_host_closes_sockets_with_1012() {
     assert_eq!(close_code(&mut asleep).await, 1012);
     drop((awake, asleep));
     bounded("the restart", ended).await.unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+async fn a_frame_sent_in_a_transaction_leaves_at_its_end_or_never() {
+    let world = World::probe().await;
+    let (mut one, mut two) = (open(&world, "held").await, open(&world, "held").await);
+    say(&mut one, "say-in-transaction 5 late").await;
+    world.until_due(Duration::from_millis(5)).await;
+    // Nothing else of the object runs, so this waits in the mailbox.
+    say(&mut two, "all early").await;
+    world.pass(Duration::from_millis(5)).await;
+    assert_eq!(hear(&mut one).await, Message::text("late"));
+    assert_eq!(hear(&mut one).await, Message::text("early"));
+    say(&mut one, "say-in-transaction 5 trap").await;
+    world.pass(Duration::from_millis(5)).await;
+    assert_eq!(ask(&mut one, "back").await, "back");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn an_upgrade_that_is_passed_on_belongs_to_the_object_that_takes_it() {
+    let world = World::probe().await;
+    let path = "/Probe/door/forward/Sockets/behind/ws?greet=welcome&tag=x";
+    let (mut socket, response) = connect(&world, path).await.unwrap();
+    assert_eq!(response.headers()["x-told"], "by the object");
+    assert_eq!(hear(&mut socket).await, Message::text("welcome"));
+    assert_eq!(ask(&mut socket, "count x").await, "1");
+    asleep(&world).await;
+    assert_eq!(ask(&mut socket, "awake again").await, "awake again");
+    assert_eq!(world.host.awake(), 1);
+    assert_eq!(
+        state(&world, "behind").await["sockets"]
+            .as_array()
+            .unwrap()
+            .len(),
+        1
+    );
+    say(&mut socket, "close 3000 enough").await;
+    assert_eq!(close_code(&mut socket).await, 3000);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn an_upgrade_that_nobody_behind_takes_is_a_plain_answer() {
+    let world = World::probe().await;
+    let path = "/Probe/door-2/forward/Sockets/refuser/ws?refuse";
+    let refused = connect(&world, path).await;
+    assert!(matches!(refused, Err(Error::Http(_))), "{refused:?}");
+    let path = "/Probe/door-2/forward/Sockets/trapper/ws?trap";
+    let refused = connect(&world, path).await;
+    assert!(matches!(refused, Err(Error::Http(_))), "{refused:?}");
 }

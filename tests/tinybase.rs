@@ -22,6 +22,7 @@ fn pets_app() -> App {
     App {
         manifest: Manifest::load(&manifest, None).expect("our own manifest is sound"),
         component: tinybase(),
+        worker: None,
     }
 }
 

@@ -14,6 +14,7 @@ use dormouse_storage::Alarm;
 use tokio::sync::{mpsc, oneshot};
 
 use crate::alarm::Fire;
+use crate::chain::Chain;
 use crate::socket::{OpenSocket, SocketId};
 
 /// One thing for an object to handle, and where its result goes.
@@ -27,6 +28,8 @@ pub struct Event {
 #[derive(Debug)]
 pub enum Kind {
     Fetch(Request),
+    /// Another object, or somebody who calls a method, asks.
+    Called(Called),
     /// The time of one of the object's alarms may have come.
     Alarm(Fire),
     /// An operator asks or acts; no guest is called.
@@ -47,6 +50,40 @@ pub enum Kind {
         socket: SocketId,
         message: String,
     },
+}
+
+/// A call from inside the host.
+#[derive(Debug)]
+pub struct Called {
+    /// The objects that wait for it; empty for a call that began outside of objects.
+    pub chain: Chain,
+    pub what: What,
+}
+
+#[derive(Debug)]
+pub enum What {
+    Fetch(Request),
+    Method(MethodCall),
+}
+
+/// A call of a method, see `wit/namespace.wit`.
+#[derive(Debug)]
+pub struct MethodCall {
+    pub method: String,
+    /// A JSON array.
+    pub arguments: String,
+    pub body: Body,
+}
+
+impl Event {
+    /// The objects that wait for this event.
+    #[must_use]
+    pub const fn chain(&self) -> &Chain {
+        match &self.kind {
+            Kind::Called(called) => &called.chain,
+            _ => Chain::NONE,
+        }
+    }
 }
 
 #[derive(Debug)]
@@ -84,10 +121,20 @@ pub enum Reply {
         headers: Vec<(String, Vec<u8>)>,
         socket: OpenSocket,
     },
+    /// To [`What::Method`].
+    Method(MethodAnswer),
     /// To [`Kind::Alarms`]: the alarms and dead letters of the object.
     Alarms(Vec<Alarm>),
     /// To every other kind.
     Done,
+}
+
+/// What a method gave back.
+#[derive(Debug)]
+pub struct MethodAnswer {
+    /// JSON.
+    pub value: String,
+    pub body: Body,
 }
 
 #[derive(Debug)]
@@ -156,6 +203,19 @@ pub enum Fault {
     /// The handler or the constructor answered `err`; what it wrote stays.
     #[error("the object failed: {0}")]
     Guest(Arc<str>),
+    /// A method answered with the error that it declares, here as JSON.
+    #[error("the method answered with an error: {message}")]
+    Declared { value: Arc<str>, message: Arc<str> },
+    /// No such method, or arguments that do not fit it.
+    #[error("{0}")]
+    BadCall(Arc<str>),
+    /// The chain of calls comes back into an object that lets nobody in before its
+    /// own call is done.
+    #[error(
+        "the call would wait for ever: {chain}; the last object lets nobody in while {gate} \
+         waits for the first call; call others after it"
+    )]
+    Reentrant { chain: Arc<str>, gate: &'static str },
     /// The instance ended while the event was in flight.
     #[error("the object was reset: {0}")]
     Reset(Reset),
@@ -165,6 +225,9 @@ pub enum Fault {
     /// The host has no room for one more live object.
     #[error("the host cannot wake another object now: {0}")]
     Exhausted(Arc<str>),
+    /// A worker's handler ran too long without an answer.
+    #[error("no answer began within {limit_ms} ms")]
+    Late { limit_ms: u64 },
     /// The host is going down.
     #[error("the host is shutting down; try again")]
     ShuttingDown,
@@ -193,12 +256,20 @@ pub enum Reset {
     Memory { limit_bytes: u64 },
     #[error("its constructor did not finish within {limit_ms} ms")]
     ConstructTimeout { limit_ms: u64 },
+    #[error("its critical section failed: {0}")]
+    Section(Arc<str>),
+    #[error("its critical section or transaction did not end within {limit_ms} ms")]
+    SectionTimeout { limit_ms: u64 },
     #[error("the handler of its alarm did not finish within {limit_ms} ms")]
     AlarmTimeout { limit_ms: u64 },
+    #[error("the handler of a WebSocket's event did not finish within {limit_ms} ms")]
+    SocketTimeout { limit_ms: u64 },
     #[error("its database cannot go on: {0}")]
     Storage(Arc<str>),
     #[error("its code was replaced and the event did not finish within {limit_ms} ms")]
     Replaced { limit_ms: u64 },
+    #[error("it ended its session: {0}")]
+    Ended(Arc<str>),
     #[error("its operator asked for it")]
     Operator,
     #[error("the host is shutting down")]

@@ -14,14 +14,18 @@ use dormouse_storage::{Env, Storage};
 
 use crate::alarm::{Alarms, Scheduler};
 use crate::clock::Clock;
-use crate::guest::{self, Code, Engine, EngineOptions};
+use crate::guest::{self, Code, Engine, EngineOptions, Environment};
 use crate::manifest::Manifest;
 use crate::object::{Options, Registry, Served};
-use crate::server::{self, Server};
+use crate::server::{self, Assets, Server};
+use crate::worker::{self, Workers};
 
 pub use crate::guest::{Interface, Report};
 
 mod alarms;
+mod environment;
+
+use environment::environment;
 
 /// How long events on replaced code may take to finish.
 const DRAIN: Duration = Duration::from_secs(10);
@@ -43,6 +47,8 @@ pub struct Settings {
 pub struct App {
     pub manifest: Manifest,
     pub component: PathBuf,
+    /// A component of its own for the worker; else the one above may hold it.
+    pub worker: Option<PathBuf>,
 }
 
 /// A running host.
@@ -51,6 +57,8 @@ pub struct Host {
     engine: Engine,
     storage: Storage,
     registry: Registry,
+    workers: Workers,
+    assets: Assets,
     alarms: Alarms,
     scheduler: Scheduler,
     server: Server,
@@ -129,19 +137,23 @@ impl Builder {
         let engine = self.engine.map_or_else(engine, Ok)?;
         let cache = self.code_cache.unwrap_or_else(|| data.join("cache"));
         let mut options = dormouse_storage::Options::new(&data);
+        options.limits = app.manifest.limits.sql.clone();
         options.limits.database_bytes = app.manifest.limits.database_mib << 20;
+        options.history = Duration::from_secs(app.manifest.limits.history_days * 24 * 60 * 60);
+        options.history_bytes = match app.manifest.limits.history_mib {
+            0 => u64::MAX,
+            mib => mib << 20,
+        };
         let storage = match self.disk {
             Some(disk) => Storage::open_in(options, disk)?,
             None => Storage::open(options)?,
         };
         let limits = server::Limits {
             request_body_bytes: app.manifest.limits.request_body_bytes,
+            concurrent_requests: app.manifest.limits.concurrent_requests as usize,
             ..server::Limits::default()
         };
-        let served = match self.code {
-            Some(code) => Served::new(code, object_options(&app.manifest)),
-            None => load(&engine, &cache, &app).await?,
-        };
+        let (served, worker) = load(&engine, &cache, self.code, &app, &clock).await?;
         let alarms = Alarms::new(clock.chance().clone());
         let registry = Registry::new(
             storage.clone(),
@@ -150,7 +162,12 @@ impl Builder {
             engine.live_objects(),
             served,
         );
-        let server = Server::start(self.listen, registry.clone(), limits).await;
+        let workers = Workers::new(registry.clone(), clock.clone());
+        workers.replace(worker);
+        let assets = Assets::default();
+        assets.replace(app.manifest.assets.clone());
+        let doors = (workers.clone(), assets.clone());
+        let server = Server::start(self.listen, registry.clone(), doors.0, doors.1, limits).await;
         let server = server.with_context(|| match self.listen {
             Some(address) => format!("cannot listen on {address}"),
             None => "cannot serve".to_owned(),
@@ -160,6 +177,8 @@ impl Builder {
             engine,
             storage,
             registry,
+            workers,
+            assets,
             alarms,
             scheduler,
             server,
@@ -217,11 +236,20 @@ impl Host {
         self.registry.awake()
     }
 
+    /// For an owner that commits by hand, see [`Builder::disk`].
+    #[must_use]
+    pub const fn storage(&self) -> &Storage {
+        &self.storage
+    }
+
     /// Serves other code from now on. Objects keep their state; events in flight
     /// finish on the old code. On an error nothing has changed.
     pub async fn deploy(&self, app: App) -> anyhow::Result<()> {
-        let served = load(&self.engine, &self.cache, &app).await?;
+        let (served, worker) =
+            load(&self.engine, &self.cache, None, &app, self.registry.clock()).await?;
         self.registry.replace(served);
+        self.workers.replace(worker);
+        self.assets.replace(app.manifest.assets.clone());
         // Their class may have come back.
         self.alarms.retry_now();
         Ok(())
@@ -239,6 +267,7 @@ impl Host {
     pub async fn shutdown(self, within: Duration) -> anyhow::Result<()> {
         drop(self.scheduler);
         self.server.stop(within).await;
+        self.workers.replace(None);
         self.registry.close(within).await;
         self.storage.close()?;
         drop(self.registry);
@@ -261,14 +290,6 @@ fn engine() -> anyhow::Result<Engine> {
     engine.map_err(|error| anyhow::anyhow!("cannot set up the WebAssembly engine: {error:#}"))
 }
 
-async fn load(engine: &Engine, cache: &Path, app: &App) -> anyhow::Result<Served> {
-    let code = Code::load(engine, &app.component, Some(cache)).await;
-    let code = code.with_context(|| format!("cannot use {}", app.component.display()))?;
-    let mut served = Served::new(Arc::new(code), object_options(&app.manifest));
-    served.whole_path = whole_path(&served, &app.manifest)?;
-    Ok(served)
-}
-
 /// The classes that `[router]` names, each of which the component must have.
 fn whole_path(served: &Served, manifest: &Manifest) -> anyhow::Result<BTreeSet<String>> {
     let classes = &manifest.router.whole_path;
@@ -282,9 +303,70 @@ fn whole_path(served: &Served, manifest: &Manifest) -> anyhow::Result<BTreeSet<S
     Ok(classes.clone())
 }
 
+type Front = Option<(Arc<Code>, worker::Options)>;
+
+/// What the objects are served from, and the worker in front of them.
+async fn load(
+    engine: &Engine,
+    cache: &Path,
+    code: Option<Arc<Code>>,
+    app: &App,
+    clock: &Clock,
+) -> anyhow::Result<(Served, Front)> {
+    let load = async |path: &Path| {
+        let code = Code::load(engine, path, Some(cache)).await;
+        let code = code.with_context(|| format!("cannot use {}", path.display()))?;
+        anyhow::Ok(Arc::new(code))
+    };
+    let code = match code {
+        Some(code) => code,
+        None => load(&app.component).await?,
+    };
+    let front = match &app.worker {
+        Some(path) => {
+            let front = load(path).await?;
+            anyhow::ensure!(
+                front.worker().is_some(),
+                "{} has no worker; `worker.component` in dormouse.toml needs a component that \
+                 exports `dormouse:object/worker`, `wasi:http/handler` or \
+                 `wasi:http/incoming-handler`",
+                path.display()
+            );
+            Some(front)
+        }
+        None => code.worker().map(|_| code.clone()),
+    };
+    let manifest = &app.manifest;
+    let environment = Arc::new(environment(&code, manifest, clock)?);
+    let options = object_options(manifest);
+    let front = front.map(|front| {
+        let options = worker_options(manifest, &options, environment.clone());
+        (front, options)
+    });
+    let mut served = Served::new(code, environment, options);
+    served.whole_path = whole_path(&served, manifest)?;
+    Ok((served, front))
+}
+
+fn worker_options(
+    manifest: &Manifest,
+    objects: &Options,
+    environment: Arc<Environment>,
+) -> worker::Options {
+    let worker = &manifest.worker;
+    worker::Options {
+        instances: worker.instances as usize,
+        concurrent_requests: worker.concurrent_requests as usize,
+        response: Duration::from_millis(worker.response_ms),
+        idle: objects.idle,
+        drain: objects.drain,
+        limits: objects.limits,
+        environment,
+    }
+}
+
 fn object_options(manifest: &Manifest) -> Options {
     let limits = &manifest.limits;
-    let vars = manifest.vars.iter();
     Options {
         idle: Duration::from_millis(limits.idle_ms),
         mailbox_events: limits.mailbox_events as usize,
@@ -295,8 +377,5 @@ fn object_options(manifest: &Manifest) -> Options {
             cpu: Duration::from_millis(limits.cpu_ms),
             ..guest::Limits::default()
         },
-        vars: vars
-            .map(|(key, value)| (key.clone(), value.clone()))
-            .collect(),
     }
 }

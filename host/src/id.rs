@@ -65,6 +65,15 @@ impl Namespace {
         }
     }
 
+    /// An id without a name; `random` makes it differ from every other.
+    #[must_use]
+    pub fn unique_id(&self, random: [u8; 16]) -> ObjectName {
+        ObjectName {
+            id: self.seal(random),
+            name: None,
+        }
+    }
+
     /// Reads 64 hexadecimal digits and checks that they belong here.
     pub fn id_from_string(&self, text: &str) -> Result<ObjectId, Error> {
         let malformed = Error::Malformed {
@@ -189,6 +198,14 @@ mod tests {
             namespace.id_from_string(&"ä".repeat(32)),
             Err(Error::Malformed { len: 32 })
         );
+    }
+
+    #[test]
+    fn a_unique_id_belongs_to_its_namespace() {
+        let namespace = Namespace::new("Any", "mykey");
+        let unique = namespace.unique_id([7; 16]);
+        let read = namespace.id_from_string(&unique.id.to_string());
+        assert_eq!((read, unique.name), (Ok(unique.id), None));
     }
 
     #[test]

@@ -1,13 +1,15 @@
 //! Dormouse: a host for durable objects written as WebAssembly components.
 //!
-//! Rooms, each a module: the floor (`id event clock chance outbox`), `guest` (wasmtime),
-//! `object` (life), `alarm`, `server` (HTTP), `manifest` and `cli`; `host` joins them.
+//! Rooms, each a module: the floor (`id chain event clock chance outbox`), `guest` (wasmtime),
+//! `object` (life), `worker`, `egress`, `alarm`, `server` (HTTP), `manifest` and `cli`; `host` joins them.
 //! Storage is a crate of its own. `docs/architecture.md` shows the arrows.
 
 pub mod alarm;
+pub mod chain;
 pub mod chance;
 pub mod cli;
 pub mod clock;
+pub mod egress;
 pub mod event;
 pub mod guest;
 pub mod host;
@@ -17,5 +19,6 @@ pub mod object;
 pub mod outbox;
 pub mod server;
 pub mod socket;
+pub mod worker;
 
 pub use host::{App, Builder, Host, Settings};

@@ -8,19 +8,23 @@
 //! (`DORMOUSE_*`), then `dormouse.toml`, then the default.
 
 mod reader;
+mod sql;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::{Ipv4Addr, SocketAddr};
 use std::path::{Path, PathBuf};
 
-use toml::de::DeTable;
+use toml::de::{DeTable, DeValue};
 
 pub use reader::Mistake;
 use reader::{Mistakes, Section, integer, not_empty, string, strings};
 
+use crate::egress::{Pattern, Policy};
+
 pub const FILE_NAME: &str = "dormouse.toml";
 
 const NAME_MAX: usize = 63;
+const HOUR_MS: u64 = 60 * 60 * 1000;
 
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Manifest {
@@ -29,7 +33,15 @@ pub struct Manifest {
     pub build: Build,
     /// The guest's environment variables.
     pub vars: BTreeMap<String, String>,
+    /// Bindings to namespaces: under which name the app's code finds which class.
+    pub namespaces: BTreeMap<String, String>,
     pub limits: Limits,
+    pub worker: Worker,
+    /// Where the app's code may send requests; nowhere by default.
+    pub outgoing: Policy,
+    /// `[assets]`: a folder of files that are served as they are. Relative to the
+    /// app's folder until the command line makes it absolute.
+    pub assets: Option<PathBuf>,
     pub router: Router,
     pub serve: Serve,
 }
@@ -57,7 +69,32 @@ pub struct Limits {
     pub concurrent_events: u64,
     /// Largest request body; 100 MiB, as Cloudflare's Workers have it.
     pub request_body_bytes: u64,
+    /// Requests of all clients whose answers have not begun.
+    pub concurrent_requests: u64,
     pub database_mib: u64,
+    /// `[limits.sql]`; its `database_bytes` says nothing.
+    pub sql: dormouse_storage::Limits,
+    /// How far back every state of an object can be brought back; 0: not at all.
+    pub history_days: u64,
+    /// What that may take on disk for all objects together; 0: what it needs.
+    pub history_mib: u64,
+    /// Calls that wait for each other, one inside the other.
+    pub call_depth: u64,
+}
+
+/// `[worker]`: the stateless code in front of the objects.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Worker {
+    /// A component of its own, relative to the app's folder; else the app's
+    /// component may hold a worker beside its classes.
+    pub component: Option<PathBuf>,
+    /// Most instances at a time.
+    pub instances: u64,
+    /// Requests that one instance handles at once; with 1, a crash fails only the
+    /// request that caused it.
+    pub concurrent_requests: u64,
+    /// How long a request may wait for the head of its answer.
+    pub response_ms: u64,
 }
 
 /// `[router]`: which object a path leads to.
@@ -83,7 +120,11 @@ impl Manifest {
             name: name.into(),
             build: Build::default(),
             vars: BTreeMap::new(),
+            namespaces: BTreeMap::new(),
             limits: Limits::default(),
+            worker: Worker::default(),
+            outgoing: Policy::default(),
+            assets: None,
             router: Router::default(),
             serve: Serve::default(),
         }
@@ -115,8 +156,12 @@ impl Manifest {
             check_name(&name).map(|()| name)
         });
         let build = read_build(root.section("build", &mut mistakes), &mut mistakes);
-        let vars = read_vars(root.section("vars", &mut mistakes), &mut mistakes);
+        let vars = read_texts("vars", &mut root, &mut mistakes);
+        let namespaces = read_texts("namespaces", &mut root, &mut mistakes);
         let limits = read_limits(root.section("limits", &mut mistakes), &mut mistakes);
+        let worker = read_worker(root.section("worker", &mut mistakes), &mut mistakes);
+        let outgoing = read_outgoing(root.section("outgoing", &mut mistakes), &mut mistakes);
+        let assets = read_assets(root.section("assets", &mut mistakes), &mut mistakes);
         let router = read_router(root.section("router", &mut mistakes), &mut mistakes);
         let serve = read_serve(root.section("serve", &mut mistakes), &mut mistakes);
         let name_was_written = root.was_written("name");
@@ -131,7 +176,11 @@ impl Manifest {
             name: name.unwrap_or_default(),
             build,
             vars,
+            namespaces,
             limits,
+            worker,
+            outgoing,
+            assets,
             router,
             serve,
         })
@@ -147,7 +196,23 @@ impl Default for Limits {
             mailbox_events: 1_024,
             concurrent_events: 64,
             request_body_bytes: 100 * 1024 * 1024,
+            concurrent_requests: 10_000,
             database_mib: 10_240,
+            sql: dormouse_storage::Limits::default(),
+            history_days: 30,
+            history_mib: 0,
+            call_depth: 16,
+        }
+    }
+}
+
+impl Default for Worker {
+    fn default() -> Self {
+        Worker {
+            component: None,
+            instances: 64,
+            concurrent_requests: 64,
+            response_ms: 300_000,
         }
     }
 }
@@ -244,40 +309,43 @@ fn read_build(mut section: Section<'_>, mistakes: &mut Mistakes<'_>) -> Build {
     build
 }
 
-fn read_vars(section: Section<'_>, mistakes: &mut Mistakes<'_>) -> BTreeMap<String, String> {
-    let mut vars = BTreeMap::new();
+/// A table of texts under names of the app's choice.
+fn read_texts(
+    table: &'static str,
+    root: &mut Section<'_>,
+    mistakes: &mut Mistakes<'_>,
+) -> BTreeMap<String, String> {
+    let section = root.section(table, mistakes);
+    let mut texts = BTreeMap::new();
     for (key, value) in section.table {
         let name = key.get_ref().to_string();
-        if let Err(message) = check_var_name(&name) {
-            mistakes.add(key.span().start, message);
+        if !is_variable_name(&name) {
+            let rule = "a name here has letters, digits and `_`, no digit first";
+            mistakes.add(key.span().start, format!("`{table}.{name}`: {rule}"));
         }
         let offset = value.span().start;
         match string(value.into_inner()) {
             Ok(text) if text.contains('\0') => {
-                mistakes.add(offset, format!("`vars.{name}`: holds a zero byte"));
+                mistakes.add(offset, format!("`{table}.{name}`: holds a zero byte"));
             }
             Ok(text) => {
-                vars.insert(name, text);
+                texts.insert(name, text);
             }
-            Err(message) => mistakes.add(offset, format!("`vars.{name}`: {message}")),
+            Err(message) => mistakes.add(offset, format!("`{table}.{name}`: {message}")),
         }
     }
-    vars
+    texts
 }
 
-fn check_var_name(name: &str) -> Result<(), String> {
+fn is_variable_name(name: &str) -> bool {
     let word = |c: char| c.is_ascii_alphanumeric() || c == '_';
-    if name.chars().all(word) && name.starts_with(|c: char| !c.is_ascii_digit()) {
-        return Ok(());
-    }
-    Err(format!(
-        "`vars.{name}`: a variable's name has letters, digits and `_`, no digit first"
-    ))
+    name.chars().all(word) && name.starts_with(|c: char| !c.is_ascii_digit())
 }
 
 fn read_limits(mut section: Section<'_>, mistakes: &mut Mistakes<'_>) -> Limits {
-    const HOUR_MS: u64 = 60 * 60 * 1000;
     let default = Limits::default();
+    let sql = section.section("sql", mistakes).called("limits.sql");
+    let sql = sql::read(sql, mistakes);
     let mut take = |key, default, range| {
         section
             .take(key, mistakes, |value| integer(value, range))
@@ -294,7 +362,16 @@ fn read_limits(mut section: Section<'_>, mistakes: &mut Mistakes<'_>) -> Limits 
             default.request_body_bytes,
             0..=i64::MAX as u64,
         ),
+        concurrent_requests: take(
+            "concurrent_requests",
+            default.concurrent_requests,
+            1..=1_000_000,
+        ),
         database_mib: take("database_mib", default.database_mib, 1..=1_048_576),
+        sql,
+        history_days: take("history_days", default.history_days, 0..=36_500),
+        history_mib: take("history_mib", default.history_mib, 0..=1_073_741_824),
+        call_depth: take("call_depth", default.call_depth, 1..=100),
     };
     section.finish(mistakes);
     limits
@@ -306,6 +383,53 @@ fn read_router(mut section: Section<'_>, mistakes: &mut Mistakes<'_>) -> Router 
     Router {
         whole_path: whole_path.into_iter().flatten().collect(),
     }
+}
+
+fn read_worker(mut section: Section<'_>, mistakes: &mut Mistakes<'_>) -> Worker {
+    let default = Worker::default();
+    let component = section.take("component", mistakes, |value| {
+        not_empty(value).map(PathBuf::from)
+    });
+    let mut take = |key, default, range| {
+        section
+            .take(key, mistakes, |value| integer(value, range))
+            .unwrap_or(default)
+    };
+    let worker = Worker {
+        component,
+        instances: take("instances", default.instances, 1..=10_000),
+        concurrent_requests: take(
+            "concurrent_requests",
+            default.concurrent_requests,
+            1..=10_000,
+        ),
+        response_ms: take("response_ms", default.response_ms, 1..=HOUR_MS),
+    };
+    section.finish(mistakes);
+    worker
+}
+
+fn read_outgoing(mut section: Section<'_>, mistakes: &mut Mistakes<'_>) -> Policy {
+    let mut take = |key| section.take(key, mistakes, patterns).unwrap_or_default();
+    let policy = Policy {
+        public: take("hosts"),
+        private: take("private_hosts"),
+    };
+    section.finish(mistakes);
+    policy
+}
+
+fn patterns(value: DeValue<'_>) -> Result<Vec<Pattern>, String> {
+    let items = strings(value)?;
+    items.iter().map(|text| Pattern::parse(text)).collect()
+}
+
+fn read_assets(mut section: Section<'_>, mistakes: &mut Mistakes<'_>) -> Option<PathBuf> {
+    let folder = section.take("folder", mistakes, |value| {
+        not_empty(value).map(PathBuf::from)
+    });
+    section.finish(mistakes);
+    folder
 }
 
 fn read_serve(mut section: Section<'_>, mistakes: &mut Mistakes<'_>) -> Serve {
@@ -355,6 +479,7 @@ mod tests {
             name = "chat"
             build = { command = "make", component = "out/chat.wasm" }
             vars.GREETING = "hello"
+            namespaces.ROOMS = "Room"
             [limits]
             memory_mib = 64
             cpu_ms = 1_000
@@ -362,7 +487,21 @@ mod tests {
             mailbox_events = 8
             concurrent_events = 1
             request_body_bytes = 0x10
+            concurrent_requests = 9
             database_mib = 1
+            history_days = 7
+            history_mib = 500
+            call_depth = 3
+            [worker]
+            component = "out/front.wasm"
+            instances = 2
+            concurrent_requests = 1
+            response_ms = 500
+            [outgoing]
+            hosts = ["api.example.com", "*.example.org:8080"]
+            private_hosts = ["localhost:9000"]
+            [assets]
+            folder = "public"
             [router]
             whole_path = ["Room", "Store"]
             [serve]
@@ -377,6 +516,7 @@ mod tests {
                 component: Some("out/chat.wasm".into()),
             },
             vars: BTreeMap::from([("GREETING".into(), "hello".into())]),
+            namespaces: BTreeMap::from([("ROOMS".into(), "Room".into())]),
             limits: Limits {
                 memory_mib: 64,
                 cpu_ms: 1_000,
@@ -384,8 +524,26 @@ mod tests {
                 mailbox_events: 8,
                 concurrent_events: 1,
                 request_body_bytes: 16,
+                concurrent_requests: 9,
                 database_mib: 1,
+                sql: dormouse_storage::Limits::default(),
+                history_days: 7,
+                history_mib: 500,
+                call_depth: 3,
             },
+            worker: Worker {
+                component: Some("out/front.wasm".into()),
+                instances: 2,
+                concurrent_requests: 1,
+                response_ms: 500,
+            },
+            outgoing: Policy {
+                public: ["api.example.com", "*.example.org:8080"]
+                    .map(|text| Pattern::parse(text).unwrap())
+                    .to_vec(),
+                private: vec![Pattern::parse("localhost:9000").unwrap()],
+            },
+            assets: Some("public".into()),
             router: Router {
                 whole_path: ["Room", "Store"].map(String::from).into(),
             },
@@ -405,7 +563,9 @@ mod tests {
         );
         assert_eq!(
             mistakes("name = \"a\"\ncolour = 1\n"),
-            ["2:1: unknown key `colour`; known here: name, build, vars, limits, router, serve"]
+            [
+                "2:1: unknown key `colour`; known here: name, build, vars, namespaces, limits, worker, outgoing, assets, router, serve"
+            ]
         );
     }
 
@@ -423,8 +583,8 @@ mod tests {
             mistakes(text),
             [
                 "1:8: `name`: the name \"My App\" holds 'M'; use lower-case letters, digits and `-`, a letter first, at most 63",
-                "2:1: unknown key `speed`; known here: name, build, vars, limits, router, serve",
-                "3:10: `vars.A B`: a variable's name has letters, digits and `_`, no digit first",
+                "2:1: unknown key `speed`; known here: name, build, vars, namespaces, limits, worker, outgoing, assets, router, serve",
+                "3:10: `vars.A B`: a name here has letters, digits and `_`, no digit first",
                 "3:27: `vars.N`: expected a string, found integer",
                 "5:14: `limits.memory_mib`: expected a whole number, found string",
                 "6:10: `limits.cpu_ms`: -1 is not within 1 and 3600000",

@@ -155,6 +155,12 @@ pub struct AlarmTime {
     unix_ms: i64,
 }
 
+impl AlarmTime {
+    pub(crate) fn unix_ms(self) -> i64 {
+        self.unix_ms
+    }
+}
+
 impl From<i64> for AlarmTime {
     /// Milliseconds since 1970-01-01T00:00:00Z.
     fn from(unix_ms: i64) -> Self {
@@ -187,6 +193,15 @@ impl<Z: chrono::TimeZone> From<chrono::DateTime<Z>> for AlarmTime {
     fn from(time: chrono::DateTime<Z>) -> Self {
         let more = i64::from(time.timestamp_subsec_nanos() % 1_000_000 > 0);
         let unix_ms = time.timestamp_millis() + more;
+        Self { unix_ms }
+    }
+}
+
+#[cfg(feature = "jiff")]
+impl From<jiff::Timestamp> for AlarmTime {
+    fn from(time: jiff::Timestamp) -> Self {
+        let more = i64::from(time.subsec_nanosecond() % 1_000_000 > 0);
+        let unix_ms = time.as_millisecond() + more;
         Self { unix_ms }
     }
 }

@@ -5,19 +5,23 @@
 //! object lives here. Invariant: `construct` succeeds at most once, before any
 //! event. Source: `wit/object.wit`.
 
+use std::any::{Any, TypeId};
 use std::cell::OnceCell;
 use std::future::Future;
 use std::pin::Pin;
 use std::rc::Rc;
 
+use crate::api::{Api, Call};
+use crate::bindings::dormouse::object::namespace::Answer;
 use crate::bindings::dormouse::object::types as wit;
 use crate::bindings::dormouse::object::websocket as wit_socket;
 use crate::bindings::exports::dormouse::object::alarm_handler;
+use crate::bindings::exports::dormouse::object::call_handler;
 use crate::bindings::exports::dormouse::object::object as exports;
 use crate::bindings::exports::dormouse::object::websocket_handler;
-use crate::http::{Request, Response};
+use crate::http::{Body, Request, Response};
 use crate::websocket::{Message, WebSocket};
-use crate::{AlarmInfo, DurableObject, Env, Error, Result, State, logging};
+use crate::{AlarmInfo, DurableObject, Env, Error, Result, State, gate, logging};
 
 type LocalFuture<'a, T> = Pin<Box<dyn Future<Output = T> + 'a>>;
 
@@ -27,6 +31,7 @@ type Object = Rc<dyn Events>;
 #[derive(Debug)]
 pub struct Class {
     name: &'static str,
+    of: fn() -> TypeId,
     construct: fn(State, Env) -> LocalFuture<'static, Result<Object>>,
     alarm: bool,
     websocket: bool,
@@ -39,6 +44,7 @@ impl Class {
     pub const fn of<O: DurableObject>(name: &'static str) -> Self {
         Self {
             name,
+            of: TypeId::of::<O>,
             construct: |state, env| {
                 Box::pin(async { Ok(Rc::new(O::new(state, env).await?) as Object) })
             },
@@ -65,6 +71,8 @@ impl Class {
         let mut handlers = exports::Handlers::empty();
         handlers.set(exports::Handlers::ALARM, self.alarm);
         handlers.set(exports::Handlers::WEBSOCKET, self.websocket);
+        let methods = Api::of_class((self.of)());
+        handlers.set(exports::Handlers::CALL, methods.is_some());
         handlers
     }
 
@@ -95,6 +103,7 @@ trait Events {
     fn message(&self, socket: WebSocket, message: Message) -> LocalFuture<'_, Result<()>>;
     fn close(&self, socket: WebSocket, end: Close) -> LocalFuture<'_, Result<()>>;
     fn error(&self, socket: WebSocket, error: String) -> LocalFuture<'_, Result<()>>;
+    fn as_any(self: Rc<Self>) -> Rc<dyn Any>;
 }
 
 /// How a socket was closed.
@@ -124,6 +133,10 @@ impl<O: DurableObject> Events for O {
     fn error(&self, socket: WebSocket, error: String) -> LocalFuture<'_, Result<()>> {
         Box::pin(self.websocket_error(socket, error))
     }
+
+    fn as_any(self: Rc<Self>) -> Rc<dyn Any> {
+        self
+    }
 }
 
 thread_local! {
@@ -152,17 +165,34 @@ impl exports::Guest for Component {
 
     async fn construct(class: String, id: wit::ObjectId) -> Result<(), wit::Failure> {
         logging::install();
-        construct(&class, id).await.map_err(failure)
+        gate::event(construct(&class, id)).await.map_err(failure)
     }
 
     async fn fetch(request: wit::Request) -> Result<wit::Response, wit::Failure> {
-        fetch(request).await.map_err(failure)
+        gate::event(fetch(request)).await.map_err(failure)
     }
 }
 
 impl alarm_handler::Guest for Component {
     async fn alarm(info: alarm_handler::Info) -> Result<(), wit::Failure> {
-        object().alarm(info.into()).await.map_err(failure)
+        let object = object();
+        let handled = gate::event(object.alarm(info.into()));
+        handled.await.map_err(failure)
+    }
+}
+
+impl call_handler::Guest for Component {
+    async fn call(
+        method: String,
+        arguments: String,
+        body: wit::Body,
+    ) -> Result<Answer, call_handler::CallError> {
+        let object = object().as_any();
+        let call = Call::new(method, arguments, Body::from_wit(body));
+        match Api::of_class((*object).type_id()) {
+            Some(api) => api.call(object, call).await,
+            None => Err(call.unknown(&[])),
+        }
     }
 }
 
@@ -172,10 +202,9 @@ impl websocket_handler::Guest for Component {
         message: wit_socket::Message,
     ) -> Result<(), wit::Failure> {
         let socket = WebSocket::from_wit(socket);
-        object()
-            .message(socket, message.into())
-            .await
-            .map_err(failure)
+        let object = object();
+        let handled = gate::event(object.message(socket, message.into()));
+        handled.await.map_err(failure)
     }
 
     async fn on_close(
@@ -189,17 +218,15 @@ impl websocket_handler::Guest for Component {
             reason,
             was_clean,
         };
-        object()
-            .close(WebSocket::from_wit(socket), end)
-            .await
-            .map_err(failure)
+        let object = object();
+        let handled = gate::event(object.close(WebSocket::from_wit(socket), end));
+        handled.await.map_err(failure)
     }
 
     async fn on_error(socket: wit_socket::Socket, message: String) -> Result<(), wit::Failure> {
-        object()
-            .error(WebSocket::from_wit(socket), message)
-            .await
-            .map_err(failure)
+        let object = object();
+        let handled = gate::event(object.error(WebSocket::from_wit(socket), message));
+        handled.await.map_err(failure)
     }
 }
 
@@ -220,7 +247,7 @@ async fn fetch(request: wit::Request) -> Result<wit::Response> {
 }
 
 /// The whole chain of causes: it is all the host's log will ever see.
-fn failure(error: Error) -> wit::Failure {
+pub(crate) fn failure(error: Error) -> wit::Failure {
     wit::Failure {
         message: format!("{error:#}"),
     }

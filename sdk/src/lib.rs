@@ -77,6 +77,11 @@
 //!
 //! Wait with [`sleep`], never with `std::thread::sleep`, which stops the object.
 //!
+//! # Workers
+//!
+//! A function with [`worker`](macro@worker) on it stands in front of the objects: it
+//! gets every request, and asks an object or answers by itself. See there.
+//!
 //! # Alarms
 //!
 //! [`State::alarm`] wakes the object at a time of its choice, to the millisecond or
@@ -112,7 +117,7 @@
 //!
 //! # Features
 //!
-//! * `chrono`: dates and times of `chrono` as parameters and columns.
+//! * `chrono`, `jiff`: their dates and times as parameters and columns.
 
 #![warn(missing_docs)]
 
@@ -120,37 +125,57 @@
 extern crate self as dormouse_sdk;
 
 pub mod alarm;
+mod api;
 mod bindings;
+pub mod bookmark;
 mod component;
+mod gate;
 pub mod http;
 pub mod kv;
 mod logging;
+pub mod namespace;
 mod object;
+mod outgoing;
 pub mod sql;
 mod time;
 pub mod websocket;
+mod worker;
 
 pub use alarm::{Alarm, AlarmInfo};
 pub use anyhow::{Context, Error, Result, bail, ensure};
-pub use dormouse_macros::durable_object;
+pub use dormouse_macros::{durable_object, object_api, worker};
 pub use log;
+pub use namespace::{CallError, CallErrorKind, MethodError, Namespace, Stub};
 pub use object::{DurableObject, Env, ObjectId, State};
+pub use outgoing::{Fetch, FetchError, FetchErrorKind, fetch};
 pub use time::sleep;
+pub use worker::WorkerContext;
 
 /// What a file that defines an object needs: `use dormouse_sdk::prelude::*;`.
 pub mod prelude {
     pub use crate::alarm::{Alarm, AlarmInfo};
+    pub use crate::bookmark::Bookmarks;
     pub use crate::http::{Body, Request, Response, StatusCode};
     pub use crate::kv::{Kv, ListOptions};
+    pub use crate::namespace::{CallError, CallErrorKind, MethodError, Namespace, Stub};
     pub use crate::object::{DurableObject, Env, ObjectId, State};
-    pub use crate::sql::{Json, Sql, params};
+    pub use crate::sql::{Json, Migrations, Sql, params};
     pub use crate::websocket::{Message, Upgrade, WebSocket};
-    pub use crate::{Context, Error, Result, bail, durable_object, ensure, log, sleep};
+    pub use crate::worker::WorkerContext;
+    pub use crate::{
+        Context, Error, Result, bail, durable_object, ensure, fetch, log, object_api, sleep, worker,
+    };
 }
 
-/// For the code that `#[durable_object]` writes; not part of the interface.
+/// For the code that the attributes write; not part of the interface.
 #[doc(hidden)]
 pub mod __private {
+    pub use crate::api::{Answer, Api, Call, Methods, call, call_for_body, declared, failed};
+    pub use crate::bindings::dormouse::object::types;
+    pub use crate::bindings::exports::dormouse::object::call_handler::CallError as Failure;
+    pub use crate::bindings::worker;
     pub use crate::component::Class;
+    pub use crate::namespace::Callee;
+    pub use crate::worker::{check, serve};
     pub use inventory;
 }

@@ -4,15 +4,18 @@
 use std::fmt;
 use std::future::Future;
 use std::rc::Rc;
+use std::time::Duration;
 
 use crate::alarm::{Alarm, AlarmInfo};
 use crate::bindings::dormouse::object::storage as wit_storage;
 use crate::bindings::dormouse::object::types as wit;
+use crate::bookmark::Bookmarks;
 use crate::http::{BodyError, Request, Response};
 use crate::kv::Kv;
+use crate::namespace::{self, Callee, Namespace};
 use crate::sql::{self, Sql};
 use crate::websocket::{self, Message, SocketError, WebSocket};
-use crate::{Context, Error, Result};
+use crate::{Context, Error, Result, gate};
 
 /// A class of durable objects.
 ///
@@ -141,6 +144,20 @@ impl State {
         Kv::new()
     }
 
+    /// Moments of the object's database, and going back to them.
+    pub fn bookmarks(&self) -> Bookmarks {
+        Bookmarks::new()
+    }
+
+    /// Commits what is written and starts the object anew: events that it has not
+    /// answered fail, the next one finds a new instance. Sockets stay open.
+    ///
+    /// What a restore waits for, see [`Bookmarks::restore_on_next_session`].
+    pub async fn end_session(&self, reason: &str) -> ! {
+        crate::bindings::dormouse::object::bookmark::end_session(reason.to_owned()).await;
+        unreachable!("the host drops the instance")
+    }
+
     /// Deletes everything the object keeps: tables, key-value pairs, alarms.
     ///
     /// At once and for good: what the turn has written before is undone, and a later
@@ -188,6 +205,20 @@ impl State {
         websocket::set_auto_response(None)
     }
 
+    /// From now on a handler of a socket's event that takes longer resets the
+    /// object; its sockets stay open. 1 ms to 7 days; `None`: no limit.
+    pub fn set_websocket_event_timeout(
+        &self,
+        timeout: Option<Duration>,
+    ) -> Result<(), SocketError> {
+        websocket::set_event_timeout(timeout)
+    }
+
+    /// How long a handler of a socket's event may take.
+    pub fn websocket_event_timeout(&self) -> Option<Duration> {
+        websocket::event_timeout()
+    }
+
     /// The object's default alarm.
     pub fn alarm(&self) -> Alarm {
         Alarm::new(None)
@@ -205,6 +236,75 @@ impl State {
     /// ```
     pub fn alarm_named(&self, name: &str) -> Alarm {
         Alarm::new(Some(name))
+    }
+
+    /// Runs `work` while the object does nothing else: no event starts, and those
+    /// under way stand still until it is done. For work that awaits and must not be
+    /// interleaved with anything; without an `.await` nothing interleaves anyway, and
+    /// [`new`](DurableObject::new) is alone from the start.
+    ///
+    /// An error resets the object, with its words for the log and 500 for everyone
+    /// who waits for an answer; so does taking more than 30 seconds. What was
+    /// written and committed stays. Sections nest, 64 deep.
+    ///
+    /// ```no_run
+    /// # use dormouse_sdk::prelude::*;
+    /// # async fn ask_somebody() -> Result<String> { Ok(String::new()) }
+    /// # async fn handler(state: &State) -> Result<()> {
+    /// let token = state
+    ///     .block_concurrency_while(async {
+    ///         let token = ask_somebody().await?;
+    ///         state.kv().put("token", &token)?;
+    ///         Ok(token)
+    ///     })
+    ///     .await?;
+    /// # Ok(())
+    /// # }
+    /// ```
+    pub async fn block_concurrency_while<T>(
+        &self,
+        work: impl Future<Output = Result<T>>,
+    ) -> Result<T> {
+        gate::block_concurrency_while(work).await
+    }
+
+    /// Keeps everything that `work` writes (SQL, pairs, alarms), or, if it answers
+    /// with an error, nothing of it. Unlike [`Sql::transaction`] it may await.
+    ///
+    /// The object does nothing else meanwhile, as in
+    /// [`block_concurrency_while`](Self::block_concurrency_while), and it has 30
+    /// seconds; but an error is only passed on. What the object sends meanwhile waits
+    /// for the end of the transaction. Transactions nest.
+    ///
+    /// ```no_run
+    /// # use dormouse_sdk::prelude::*;
+    /// # async fn ask_somebody() -> Result<bool> { Ok(true) }
+    /// # async fn handler(state: &State) -> Result<()> {
+    /// state
+    ///     .transaction(async {
+    ///         state.sql().exec("UPDATE stock SET left = left - 1", ())?;
+    ///         ensure!(ask_somebody().await?, "they said no");
+    ///         Ok(())
+    ///     })
+    ///     .await?;
+    /// # Ok(())
+    /// # }
+    /// ```
+    pub async fn transaction<T>(&self, work: impl Future<Output = Result<T>>) -> Result<T> {
+        gate::transaction(work).await
+    }
+
+    /// Waits until everything the object has written is durable. Seldom needed: what
+    /// leaves the object waits for that by itself. Not allowed in a transaction.
+    pub async fn sync(&self) -> Result<(), sql::Error> {
+        Ok(wit_storage::sync().await?)
+    }
+
+    /// What this turn writes need not be durable before the object is heard: faster
+    /// answers, and a crash of the host can lose writes that somebody was told of.
+    /// For what can be made again. It lasts until the next `.await`.
+    pub fn allow_unconfirmed(&self) {
+        wit_storage::allow_unconfirmed();
     }
 
     /// Goes on with `work` after the event has been answered, and keeps the
@@ -229,12 +329,12 @@ impl State {
 
 /// Starts `work` beside the event at hand; an error ends in the log.
 pub(crate) fn run_in_background(work: impl Future<Output = Result<()>> + 'static) {
-    wit_bindgen::spawn_local(async {
+    wit_bindgen::spawn_local(gate::event(async {
         if let Err(error) = work.await {
             let level = background_level(&error);
             log::log!(target: "dormouse_sdk", level, "background work failed: {error:#}");
         }
-    });
+    }));
 }
 
 /// A client that goes away is its own business, not a failure of the object.
@@ -271,6 +371,15 @@ impl fmt::Display for ObjectId {
     }
 }
 
+impl From<ObjectId> for wit::ObjectId {
+    fn from(id: ObjectId) -> Self {
+        Self {
+            hex: id.hex,
+            name: id.name,
+        }
+    }
+}
+
 impl From<wit::ObjectId> for ObjectId {
     fn from(id: wit::ObjectId) -> Self {
         Self {
@@ -304,6 +413,20 @@ impl Env {
         std::env::var(name).with_context(|| {
             format!("variable `{name}` cannot be read; add it to `[vars]` in dormouse.toml")
         })
+    }
+
+    /// The objects behind a binding of the manifest's `[namespaces]`. A class of the
+    /// same component is bound under its own name anyway.
+    ///
+    /// ```no_run
+    /// # use dormouse_sdk::prelude::*;
+    /// # async fn handler(env: &Env) -> Result<()> {
+    /// let lobby = env.namespace::<Stub>("ROOMS")?.get_by_name("lobby");
+    /// # Ok(())
+    /// # }
+    /// ```
+    pub fn namespace<C: Callee>(&self, binding: &str) -> Result<Namespace<C>> {
+        Namespace::open(binding).map_err(|error| namespace::context(binding, error))
     }
 }
 

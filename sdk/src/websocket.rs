@@ -188,6 +188,11 @@ impl Upgrade {
         Ok(self)
     }
 
+    /// For a request that is passed on: tags and attachment are the new owner's matter.
+    pub(crate) fn into_wit(self) -> wit::Upgrade {
+        self.upgrade
+    }
+
     /// Takes the socket. What is sent before the answer waits for it.
     pub fn accept(self) -> Result<WebSocket, SocketError> {
         let attachment = self.attachment.as_deref();
@@ -312,4 +317,14 @@ pub(crate) fn broadcast(message: Message, tag: Option<&str>, except: Option<&Web
 
 pub(crate) fn set_auto_response(pair: Option<(&str, &str)>) -> Result<(), SocketError> {
     Ok(wit::set_auto_response(pair)?)
+}
+
+pub(crate) fn set_event_timeout(timeout: Option<Duration>) -> Result<(), SocketError> {
+    // What is too long for a number is refused by the host.
+    let ms = timeout.map(|timeout| u32::try_from(timeout.as_millis()).unwrap_or(u32::MAX));
+    Ok(wit::set_event_timeout(ms)?)
+}
+
+pub(crate) fn event_timeout() -> Option<Duration> {
+    wit::event_timeout().map(|ms| Duration::from_millis(ms.into()))
 }

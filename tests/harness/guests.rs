@@ -6,6 +6,10 @@ use std::sync::OnceLock;
 
 const TARGET: &str = "wasm32-wasip2";
 
+pub(crate) fn bank() -> PathBuf {
+    built().join("bank.wasm")
+}
+
 pub(crate) fn counter() -> PathBuf {
     built().join("counter.wasm")
 }
@@ -14,8 +18,16 @@ pub(crate) fn chat() -> PathBuf {
     built().join("chat.wasm")
 }
 
+pub(crate) fn feed() -> PathBuf {
+    built().join("feed.wasm")
+}
+
 pub(crate) fn probe() -> PathBuf {
     built().join("probe.wasm")
+}
+
+pub(crate) fn front() -> PathBuf {
+    built().join("front.wasm")
 }
 
 pub(crate) fn reminder() -> PathBuf {

@@ -1,7 +1,8 @@
 //! What every promise needs: guests, hosts, a client, the log.
 
 mod client;
-mod guests;
+mod disk;
+pub(crate) mod guests;
 mod lines;
 mod logs;
 mod process;
@@ -10,7 +11,7 @@ mod web;
 mod world;
 
 pub(crate) use client::{Answer, Body, Client, Ran, empty, stream, whole};
-pub(crate) use guests::{chat, counter, probe, reminder, root, tinybase};
+pub(crate) use guests::{bank, chat, counter, feed, front, probe, reminder, root, tinybase};
 pub(crate) use logs::{Record, logs_of};
 pub(crate) use process::{Process, app_folder, dormouse};
 pub(crate) use wait::{bounded, eventually};

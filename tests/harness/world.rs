@@ -10,10 +10,12 @@ use dormouse::clock::Clock;
 use dormouse::guest::{Code, Engine, EngineOptions};
 use dormouse::manifest::Manifest;
 use dormouse::{App, Host};
+use dormouse_storage::Env;
 use tempfile::TempDir;
 use tokio::sync::OnceCell;
 
 use super::client::Client;
+use super::disk::{Latch, held_disk};
 use super::wait::eventually;
 use super::{guests, logs};
 
@@ -29,6 +31,7 @@ pub(crate) fn app(name: &str, component: impl AsRef<Path>) -> App {
     App {
         manifest: Manifest::named(name),
         component: component.as_ref().to_owned(),
+        worker: None,
     }
 }
 
@@ -48,16 +51,35 @@ impl World {
     pub(crate) async fn start(app: App) -> Self {
         let data = tempfile::tempdir().expect("a folder for data");
         share_compiled_code(data.path()).await;
-        Self::start_on(data, Clock::manual(), free_port(), app).await
+        Self::start_on(data, Clock::manual(), free_port(), None, app).await
     }
 
-    async fn start_on(data: TempDir, clock: Clock, listen: SocketAddr, app: App) -> Self {
+    /// The probe on a disk that says nothing is durable while the latch holds.
+    pub(crate) async fn on_held_disk() -> (Self, Latch) {
+        let latch = Latch::default();
+        let data = tempfile::tempdir().expect("a folder for data");
+        share_compiled_code(data.path()).await;
+        let disk = held_disk(data.path(), &latch).expect("a folder that can be opened");
+        let world = Self::start_on(data, Clock::manual(), free_port(), Some(disk), probe_app());
+        (world.await, latch)
+    }
+
+    async fn start_on(
+        data: TempDir,
+        clock: Clock,
+        listen: SocketAddr,
+        disk: Option<Env>,
+        app: App,
+    ) -> Self {
         logs::capture();
-        let host = Host::builder(app)
+        let mut host = Host::builder(app)
             .engine(engine().clone())
             .clock(clock.clone())
             .data(data.path())
             .listen(listen);
+        if let Some(disk) = disk {
+            host = host.disk(disk);
+        }
         let host = host.start().await.expect("the host starts");
         let client = Client {
             address: host.address().expect("it was told where to listen"),
@@ -94,7 +116,7 @@ impl World {
         ended.expect("the host ends in order");
         let later = Clock::manual();
         later.set_unix(clock.unix() + down);
-        Self::start_on(data, later, listen, app).await
+        Self::start_on(data, later, listen, None, app).await
     }
 
     /// Waits until somebody waits for this moment, counted from now.
@@ -146,7 +168,12 @@ pub(crate) async fn share_compiled_code(data: &Path) {
     let cache = Path::new(env!("CARGO_TARGET_TMPDIR")).join("compiled");
     let compile = async || {
         std::fs::create_dir_all(&cache).expect("a folder");
-        for guest in [guests::counter(), guests::probe(), guests::tinybase()] {
+        for guest in [
+            guests::counter(),
+            guests::probe(),
+            guests::front(),
+            guests::tinybase(),
+        ] {
             let code = Code::load(engine(), &guest, Some(&cache)).await;
             code.expect("the guests are sound");
         }

@@ -56,12 +56,13 @@ struct Line {
 #[durable_object]
 impl DurableObject for Room {
     async fn new(state: State, _env: Env) -> Result<Self> {
-        state.sql().exec(
-            "CREATE TABLE IF NOT EXISTS line (
-                id INTEGER PRIMARY KEY, key TEXT NOT NULL UNIQUE,
-                name TEXT NOT NULL, text TEXT NOT NULL)",
-            (),
-        )?;
+        Migrations::new()
+            .sql(
+                "CREATE TABLE IF NOT EXISTS line (
+                    id INTEGER PRIMARY KEY, key TEXT NOT NULL UNIQUE,
+                    name TEXT NOT NULL, text TEXT NOT NULL)",
+            )
+            .run(&state.sql())?;
         state.set_auto_response("ping", "pong")?;
         Ok(Self { state })
     }

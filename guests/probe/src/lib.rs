@@ -15,6 +15,8 @@
 
 mod alarms;
 mod bodies;
+mod calls;
+mod gates;
 mod kv;
 mod others;
 mod sockets;
@@ -45,6 +47,10 @@ impl DurableObject for Probe {
     }
 
     async fn fetch(&self, request: Request) -> Result<Response> {
+        if let Some(target) = request.path().strip_prefix("/forward/") {
+            let target = target.to_owned();
+            return calls::forward(self.lab.env(), &target, request).await;
+        }
         match request.path() {
             "/run" => self.run(request).await,
             _ => bodies::answer(request).await,

@@ -2,8 +2,9 @@
 //!
 //! An upgrade takes `?tag=` (repeated), `?greet=TEXT`, `?refuse`, `?trap`,
 //! `?answer=STATUS`. A text message is a command (`instance`, `trap`,
-//! `say-then-trap TEXT`, `fail`, `attach TEXT`, `attached`, `tag TEXT`, `tags`, `count`, `wait MS`,
-//! `close CODE REASON`, `all TEXT`, `flood COUNT BYTES`, `write TEXT`) or else
+//! `say-then-trap TEXT`, `say-in-transaction MS TEXT` (which traps at its end if TEXT is
+//! `trap`), `fail`, `attach TEXT`, `attached`, `tag TEXT`, `tags`, `count`, `wait MS`,
+//! `limit MS`, `close CODE REASON`, `all TEXT`, `flood COUNT BYTES`, `write TEXT`) or else
 //! echoed; binary is echoed. `GET /` tells of all sockets, `/events` of all ends,
 //! `/auto?request=&response=` sets the auto-response.
 
@@ -63,6 +64,18 @@ impl DurableObject for Sockets {
                 socket.send(rest)?;
                 panic!("told to trap");
             }
+            "say-in-transaction" => {
+                let (ms, words) = rest.split_once(' ').context("MS TEXT")?;
+                let ms = Duration::from_millis(ms.parse()?);
+                let transaction = self.state.transaction(async {
+                    socket.send(words)?;
+                    sleep(ms).await;
+                    assert_ne!(words, "trap", "told to trap");
+                    bail!("undone as told")
+                });
+                let undone: Result<()> = transaction.await;
+                ensure!(undone.is_err(), "it was to be undone");
+            }
             "fail" => bail!("told to fail"),
             "attach" => socket.set_attachment(&rest)?,
             "attached" => socket.send_json(&socket.attachment::<Value>()?)?,
@@ -72,6 +85,12 @@ impl DurableObject for Sockets {
             "wait" => {
                 sleep(Duration::from_millis(rest.parse()?)).await;
                 socket.send(text)?;
+            }
+            "limit" => {
+                let limit = Duration::from_millis(rest.parse()?);
+                self.state.set_websocket_event_timeout(Some(limit))?;
+                let limit = self.state.websocket_event_timeout();
+                socket.send(format!("{limit:?}"))?;
             }
             "close" => {
                 let (code, reason) = rest.split_once(' ').unwrap_or((rest, ""));

@@ -17,6 +17,8 @@ use serde::Deserialize;
 use serde_json::{Value as Json, json};
 
 use crate::alarms::{self, AlarmStep};
+use crate::calls::CallStep;
+use crate::gates::{self, GateStep};
 use crate::kv::{self, KvStep};
 use crate::values;
 
@@ -110,12 +112,28 @@ pub enum Step {
     },
     /// See [`AlarmStep`].
     Alarm(AlarmStep),
+    /// See [`GateStep`].
+    Gate(GateStep),
+    /// See [`CallStep`].
+    Call(CallStep),
     /// See [`KvStep`].
     Kv(KvStep),
     /// Result: `{"deleted_all": true}`.
     DeleteAll {
         #[allow(dead_code, reason = "the key says it all")]
         delete_all: bool,
+    },
+    /// `"current"`, or a time in ms since 1970. Result: `{"bookmark": text}`.
+    Bookmark {
+        bookmark: Moment,
+    },
+    /// What the next session begins with. Result: `{"undo": bookmark}`.
+    Restore {
+        restore: String,
+    },
+    /// Ends the session; no answer.
+    EndSession {
+        end_session: String,
     },
     /// Result: `{"size": bytes in the database}`.
     Size {
@@ -129,6 +147,13 @@ pub enum Step {
 pub enum Memory {
     Incr,
     Read,
+}
+
+#[derive(Clone, Deserialize)]
+#[serde(untagged)]
+pub enum Moment {
+    At(u64),
+    Current(String),
 }
 
 #[derive(Clone, Copy, Deserialize)]
@@ -166,6 +191,7 @@ pub struct Lab {
     state: State,
     env: Env,
     memory: Cell<u64>,
+    notes: RefCell<Vec<u32>>,
     hoard: RefCell<Vec<Vec<u8>>>,
     holding: RefCell<BTreeMap<String, Vec<oneshot::Sender<()>>>>,
 }
@@ -176,6 +202,7 @@ impl Lab {
             state,
             env,
             memory: Cell::new(0),
+            notes: RefCell::default(),
             hoard: RefCell::default(),
             holding: RefCell::default(),
         }
@@ -183,6 +210,18 @@ impl Lab {
 
     pub fn state(&self) -> &State {
         &self.state
+    }
+
+    pub fn env(&self) -> &Env {
+        &self.env
+    }
+
+    pub fn note(&self, number: u32) {
+        self.notes.borrow_mut().push(number);
+    }
+
+    pub fn notes(&self) -> Vec<u32> {
+        self.notes.borrow().clone()
     }
 
     pub async fn run(self: &Rc<Self>, steps: Vec<Step>) -> Result<Vec<Json>> {
@@ -210,6 +249,8 @@ impl Lab {
                     .wait_until(async move { lab.run(background).await.map(drop) });
                 Ok(json!({"background": count}))
             }
+            Step::Gate(step) => gates::step(self, step).await,
+            Step::Call(step) => step.run(self).await,
             step => self.step_at_once(step),
         }
     }
@@ -290,11 +331,33 @@ impl Lab {
                 Ok(()) => json!({"deleted_all": true}),
                 Err(error) => values::error(&error),
             },
+            Step::Bookmark { bookmark } => {
+                let bookmarks = self.state.bookmarks();
+                let found = match bookmark {
+                    Moment::At(ms) => bookmarks.for_time(UNIX_EPOCH + Duration::from_millis(ms)),
+                    Moment::Current(_) => bookmarks.current().await,
+                };
+                match found {
+                    Ok(bookmark) => json!({"bookmark": bookmark}),
+                    Err(error) => values::error(&error),
+                }
+            }
+            Step::Restore { restore } => {
+                match self.state.bookmarks().restore_on_next_session(&restore) {
+                    Ok(undo) => json!({"undo": undo}),
+                    Err(error) => values::error(&error),
+                }
+            }
+            Step::EndSession { end_session } => self.state.end_session(&end_session).await,
             Step::Size { .. } => match sql.database_size() {
                 Ok(size) => json!({"size": size}),
                 Err(error) => values::error(&error),
             },
-            Step::Wait { .. } | Step::Hold { .. } | Step::Background { .. } => {
+            Step::Wait { .. }
+            | Step::Hold { .. }
+            | Step::Background { .. }
+            | Step::Gate(_)
+            | Step::Call(_) => {
                 bail!("this step cannot stand in a savepoint: it waits")
             }
         })

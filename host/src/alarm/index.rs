@@ -144,6 +144,12 @@ impl Alarms {
         self.len() == 0
     }
 
+    /// When the first entry is due, or held back until.
+    #[must_use]
+    pub fn next_ms(&self) -> Option<i64> {
+        self.lock().queue.first().map(|(at, _)| *at)
+    }
+
     /// Whatever held alarms back may be over, such as code without their class.
     pub fn retry_now(&self) {
         let mut index = self.lock();

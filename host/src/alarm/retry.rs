@@ -35,12 +35,23 @@ pub const fn counts(fault: &Fault) -> bool {
             | Reset::Cpu { .. }
             | Reset::Memory { .. }
             | Reset::ConstructTimeout { .. }
-            | Reset::AlarmTimeout { .. } => true,
-            Reset::Storage(_) | Reset::Replaced { .. } | Reset::Operator | Reset::ShuttingDown => {
-                false
-            }
+            | Reset::Section(_)
+            | Reset::SectionTimeout { .. }
+            | Reset::AlarmTimeout { .. }
+            | Reset::SocketTimeout { .. } => true,
+            Reset::Ended(_)
+            | Reset::Storage(_)
+            | Reset::Replaced { .. }
+            | Reset::Operator
+            | Reset::ShuttingDown => false,
         },
-        Fault::Overloaded { .. } | Fault::Exhausted(_) | Fault::ShuttingDown => false,
+        Fault::Overloaded { .. }
+        | Fault::Exhausted(_)
+        | Fault::Late { .. }
+        | Fault::ShuttingDown
+        | Fault::Declared { .. }
+        | Fault::BadCall(_)
+        | Fault::Reentrant { .. } => false,
     }
 }
 

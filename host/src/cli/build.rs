@@ -1,6 +1,6 @@
 //! Build: makes the component of a project and shows what is in it.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::Stdio;
 
 use anyhow::{Context as _, bail};
@@ -8,7 +8,7 @@ use tokio::process::Command;
 
 use super::project::{Project, Source};
 use super::{args, cargo, terminal};
-use crate::host::{self, Report};
+use crate::host::{self, App, Report};
 
 pub(super) async fn run(args: &args::Build) -> anyhow::Result<()> {
     let project = Project::open(&args.dir)?;
@@ -22,6 +22,13 @@ pub(super) async fn run(args: &args::Build) -> anyhow::Result<()> {
         );
     }
     Ok(())
+}
+
+/// Builds the app in a folder when it is stale, for a program that embeds the host.
+pub async fn build_app(dir: &Path) -> anyhow::Result<App> {
+    let project = Project::open(dir)?;
+    let component = component(&project).await?;
+    project.app(component)
 }
 
 /// Builds and says where the component is.
@@ -83,4 +90,7 @@ fn show(project: &Project, component: &std::path::Path, report: &Report) {
         names.join(", ")
     };
     terminal::answer("Classes", names);
+    if let Some(worker) = report.worker {
+        terminal::answer("Worker", worker.interface());
+    }
 }

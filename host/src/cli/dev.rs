@@ -143,14 +143,16 @@ impl Session {
         let component = build::component(&project).await?;
         let wasm = std::fs::read(&component)
             .with_context(|| format!("cannot read {}", component.display()))?;
-        let app = App {
-            manifest: project.manifest.clone(),
-            component,
-        };
+        let app = project.app(component)?;
+        let mut digest = Sha256::new_with_prefix(wasm);
+        if let Some(worker) = &app.worker {
+            let wasm = std::fs::read(worker);
+            digest.update(wasm.with_context(|| format!("cannot read {}", worker.display()))?);
+        }
         Ok(Built {
             project,
             app,
-            digest: Sha256::digest(wasm).into(),
+            digest: digest.finalize().into(),
         })
     }
 
@@ -220,6 +222,7 @@ fn only_at_start(before: &Manifest, now: &Manifest) -> Vec<&'static str> {
             "`limits.database_mib`",
             old.database_mib != new.database_mib,
         ),
+        ("`[limits.sql]`", old.sql != new.sql),
     ];
     let changed = changes.into_iter().filter(|(_, changed)| *changed);
     changed.map(|(key, _)| key).collect()

@@ -6,6 +6,7 @@ use std::path::Path;
 use anyhow::Context as _;
 
 use super::{args, terminal};
+use crate::guest::WorkerKind;
 use crate::host::{self, Interface, Report};
 
 pub(super) async fn run(args: &args::Inspect) -> anyhow::Result<()> {
@@ -31,6 +32,8 @@ fn page(file: &Path, report: &Report) -> String {
     line("digest", &report.digest);
     line("contract", report.contract.as_deref().unwrap_or("none"));
     line("classes", &or_none(&classes.join(", ")));
+    let worker = report.worker.map(WorkerKind::interface);
+    line("worker", worker.unwrap_or("none"));
     list(&mut page, "imports", &report.imports);
     list(&mut page, "exports", &report.exports);
     if let Some(reason) = &report.refused {

@@ -24,6 +24,7 @@ use clap::Parser as _;
 
 pub use args::Cli;
 use args::Command;
+pub use build::build_app;
 
 impl Cli {
     /// The parsed arguments; wrong usage and `--help` end the process here.

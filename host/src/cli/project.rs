@@ -8,6 +8,7 @@ use std::path::{Path, PathBuf};
 use anyhow::{Context as _, bail};
 
 use super::{cargo, terminal};
+use crate::host::App;
 use crate::manifest::{self, Manifest};
 
 #[derive(Clone, Debug)]
@@ -64,6 +65,42 @@ impl Project {
             manifest: Manifest::named(name),
             source: Source::File(file),
         })
+    }
+
+    /// What is served, once it is built.
+    pub(super) fn app(&self, component: PathBuf) -> anyhow::Result<App> {
+        let mut manifest = self.manifest.clone();
+        if let Some(folder) = &mut manifest.assets {
+            *folder = self.root.join(&*folder);
+            if !folder.is_dir() {
+                bail!(
+                    "no folder {}, which `assets.folder` in {} names",
+                    terminal::short(folder).display(),
+                    manifest::FILE_NAME
+                );
+            }
+        }
+        Ok(App {
+            worker: self.worker_component()?,
+            manifest,
+            component,
+        })
+    }
+
+    /// What `worker.component` names, if anything.
+    fn worker_component(&self) -> anyhow::Result<Option<PathBuf>> {
+        let Some(path) = &self.manifest.worker.component else {
+            return Ok(None);
+        };
+        let path = self.root.join(path);
+        if !path.is_file() {
+            bail!(
+                "no component at {}, which `worker.component` in {} names",
+                terminal::short(&path).display(),
+                manifest::FILE_NAME
+            );
+        }
+        Ok(Some(path))
     }
 
     /// The component as the last build left it.

@@ -5,17 +5,14 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use super::project::Project;
 use super::stop::{self, Stop};
 use super::{args, logging, terminal};
-use crate::host::{App, Host, Settings};
+use crate::host::{Host, Settings};
 use crate::manifest::Manifest;
 
 pub(super) async fn run(args: args::Serve) -> anyhow::Result<()> {
     logging::install(&args.log);
     let mut stop = Stop::install()?;
     let project = Project::open_or_file(&args.app)?;
-    let app = App {
-        component: project.built_component().await?,
-        manifest: project.manifest.clone(),
-    };
+    let app = project.app(project.built_component().await?)?;
     let settings = settings(&args.door, &project);
     let address = settings.listen;
     let host = tokio::select! {

@@ -1,8 +1,8 @@
 //! Code: one loaded component, checked against the contract.
 //!
-//! Made by `deploy`, shared by all instances of its classes. Loading refuses
-//! what could only fail later: not a component, a missing or unknown interface,
-//! no class, a class name that no path could carry.
+//! Made by `host`, shared by all instances of its classes and its worker. Loading
+//! refuses what could only fail later: not a component, a missing or unknown
+//! interface, neither class nor worker, a class name that no path could carry.
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -12,17 +12,20 @@ use sha2::{Digest, Sha256};
 use wasmtime::component::{Component, InstancePre};
 
 use super::bindings::alarm::exports::dormouse::object::alarm_handler::GuestIndices as AlarmIndices;
+use super::bindings::call::exports::dormouse::object::call_handler::GuestIndices as CallIndices;
 use super::bindings::exports::dormouse::object::object as exports;
 use super::bindings::websocket::exports::dormouse::object::websocket_handler::GuestIndices as SocketIndices;
 use super::cache::Cache;
-use super::context::{Context, Identity};
+use super::context::{Context, Identity, Who};
 use super::engine::Engine;
-use super::instance::{Handlers, Instance, WakeError, new_store};
+use super::environment::Environment;
+use super::instance::{Handlers, Instance, ObjectHandlers, WakeError, new_store};
 use super::limits::Limits;
 use super::report::{self, Kind};
+use super::worker::{Worker, WorkerKind};
 use crate::clock::Clock;
 use crate::socket::Hub;
-use exports::GuestIndices;
+use exports::{GuestIndices, Handlers as Flags};
 
 const MAX_CLASS_NAME_BYTES: usize = 64;
 
@@ -34,13 +37,18 @@ pub struct Class {
     pub alarm: bool,
     /// Has handlers for WebSockets.
     pub websocket: bool,
+    /// Has methods that can be called.
+    pub call: bool,
 }
 
 /// A component ready to be instantiated. Cheap to clone behind an `Arc`.
 pub struct Code {
     pre: InstancePre<Context>,
-    indices: GuestIndices,
+    /// Absent in a component that holds a worker alone.
+    indices: Option<GuestIndices>,
+    worker: Option<Worker>,
     alarm: Option<AlarmIndices>,
+    call: Option<CallIndices>,
     websocket: Option<SocketIndices>,
     classes: Vec<Class>,
     digest: String,
@@ -71,12 +79,14 @@ pub enum LoadError {
         offered: String,
     },
     #[error(
-        "the component exports no object classes: it needs `{wanted}` and exports {}; \
-         write `#[durable_object]` on an `impl DurableObject` and build again",
+        "the component exports neither object classes nor a worker: it needs one of {} and \
+         exports {}; write `#[durable_object]` on an `impl DurableObject` or `#[worker]` on \
+         a function and build again",
+        wanted.join(", "),
         if exports.is_empty() { "nothing".to_owned() } else { exports.join(", ") }
     )]
     WrongWorld {
-        wanted: &'static str,
+        wanted: Vec<String>,
         exports: Vec<String>,
     },
     #[error("the component does not fit the contract: {0}")]
@@ -121,13 +131,15 @@ impl Code {
         component: &Component,
         digest: String,
     ) -> Result<Self, LoadError> {
-        let (pre, indices) = check(engine, component)?;
+        let pre = check(engine, component)?;
         let mut code = Self {
             // An error means that the component has no such handler.
             alarm: AlarmIndices::new(&pre).ok(),
+            call: CallIndices::new(&pre).ok(),
             websocket: SocketIndices::new(&pre).ok(),
+            indices: GuestIndices::new(&pre).ok(),
+            worker: Worker::of(&pre),
             pre,
-            indices,
             classes: Vec::new(),
             digest,
         };
@@ -138,6 +150,12 @@ impl Code {
     #[must_use]
     pub fn classes(&self) -> &[Class] {
         &self.classes
+    }
+
+    /// The worker that the component exports, if any.
+    #[must_use]
+    pub fn worker(&self) -> Option<WorkerKind> {
+        self.worker.as_ref().map(Worker::kind)
     }
 
     /// SHA-256 of the component, in hexadecimal digits.
@@ -151,7 +169,7 @@ impl Code {
         &self,
         identity: Identity,
         database: Database,
-        vars: &[(String, String)],
+        environment: &Arc<Environment>,
         limits: &Limits,
         clock: &Clock,
         hub: Arc<Hub>,
@@ -162,36 +180,66 @@ impl Code {
             .find(|class| class.name == identity.class);
         let handles_alarms = class.is_some_and(|class| class.alarm);
         let clock = clock.clone();
-        let mut context = Context::new(identity, Some(database), vars, limits, clock, hub);
+        let who = Who::Object(identity);
+        let mut context = Context::new(who, Some(database), environment, limits, clock, hub);
         context.handles_alarms = handles_alarms;
         let mut store = new_store(self.pre.engine(), context);
         let instance = self.pre.instantiate_async(&mut store).await?;
-        let handlers = Handlers {
-            object: self.indices.load(&mut store, &instance)?,
+        let indices = self.indices.as_ref();
+        let object = indices.ok_or_else(|| wasmtime::format_err!("it has no classes"))?;
+        let handlers = Handlers::Object(ObjectHandlers {
+            object: object.load(&mut store, &instance)?,
             alarm: match &self.alarm {
                 Some(indices) if handles_alarms => Some(indices.load(&mut store, &instance)?),
+                _ => None,
+            },
+            call: match &self.call {
+                Some(indices) if class.is_some_and(|class| class.call) => {
+                    Some(indices.load(&mut store, &instance)?)
+                }
                 _ => None,
             },
             websocket: match &self.websocket {
                 Some(indices) => Some(indices.load(&mut store, &instance)?),
                 None => None,
             },
-        };
+        });
+        Ok(Instance::new(store, handlers, *limits))
+    }
+
+    /// Makes an instance of the worker. Runs no guest code yet.
+    pub async fn instantiate_worker(
+        &self,
+        environment: &Arc<Environment>,
+        limits: &Limits,
+        clock: &Clock,
+    ) -> Result<Instance, WakeError> {
+        let worker = self.worker.as_ref();
+        let worker = worker.ok_or_else(|| wasmtime::format_err!("it has no worker"))?;
+        let context = Context::new(
+            Who::Worker,
+            None,
+            environment,
+            limits,
+            clock.clone(),
+            Arc::default(),
+        );
+        let mut store = new_store(self.pre.engine(), context);
+        let instance = self.pre.instantiate_async(&mut store).await?;
+        let handlers = worker.load(&mut store, &instance)?;
         Ok(Instance::new(store, handlers, *limits))
     }
 
     async fn ask_classes(&self) -> Result<Vec<Class>, LoadError> {
+        let Some(indices) = &self.indices else {
+            return Ok(Vec::new());
+        };
         let failed = |error: wasmtime::Error| LoadError::Classes(format!("{error:#}"));
         let limits = Limits::default();
-        let nobody = crate::id::Namespace::new("", "").id_from_name("");
-        let identity = Identity {
-            class: "".into(),
-            object: nobody,
-        };
         let context = Context::new(
-            identity,
+            Who::Worker,
             None,
-            &[],
+            &Arc::default(),
             &limits,
             Clock::system(),
             Arc::default(),
@@ -202,19 +250,26 @@ impl Code {
             .instantiate_async(&mut store)
             .await
             .map_err(failed)?;
-        let guest = self.indices.load(&mut store, &instance).map_err(failed)?;
+        let guest = indices.load(&mut store, &instance).map_err(failed)?;
         let classes = guest.call_classes(&mut store).await.map_err(failed)?;
         let handlers = ExportedHandlers {
             alarm: self.alarm.is_some(),
+            call: self.call.is_some(),
             websocket: self.websocket.is_some(),
         };
+        if classes.is_empty() && self.worker.is_none() {
+            return Err(LoadError::Classes(
+                "it has none, and the component has no worker".to_owned(),
+            ));
+        }
         checked(classes, &handlers)
     }
 }
 
 impl std::fmt::Debug for Code {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        write!(f, "Code({}, {:?})", self.digest, self.classes)
+        let (digest, classes, worker) = (&self.digest, &self.classes, self.worker());
+        write!(f, "Code({digest}, {classes:?}, {worker:?})")
     }
 }
 
@@ -243,10 +298,7 @@ pub(super) async fn compile(
     Ok(component)
 }
 
-fn check(
-    engine: &Engine,
-    component: &Component,
-) -> Result<(InstancePre<Context>, GuestIndices), LoadError> {
+fn check(engine: &Engine, component: &Component) -> Result<InstancePre<Context>, LoadError> {
     let interfaces = report::interfaces(&engine.wasmtime, component);
     let missing: Vec<_> = interfaces
         .imports
@@ -261,9 +313,9 @@ fn check(
         });
     }
     let mut exports = interfaces.exports.iter();
-    if !exports.any(|export| export.known && export.name == "dormouse:object/object") {
+    if !exports.any(|export| export.known && report::is_main(&export.name)) {
         return Err(LoadError::WrongWorld {
-            wanted: report::OBJECT_EXPORT,
+            wanted: report::main_exports(),
             exports: interfaces
                 .exports
                 .iter()
@@ -272,14 +324,13 @@ fn check(
         });
     }
     let mismatch = |error: wasmtime::Error| LoadError::Mismatch(format!("{error:#}"));
-    let pre = engine.linker.instantiate_pre(component).map_err(mismatch)?;
-    let indices = GuestIndices::new(&pre).map_err(mismatch)?;
-    Ok((pre, indices))
+    engine.linker.instantiate_pre(component).map_err(mismatch)
 }
 
 /// The optional interfaces that a component exports.
 struct ExportedHandlers {
     alarm: bool,
+    call: bool,
     websocket: bool,
 }
 
@@ -287,34 +338,41 @@ fn checked(
     exported: Vec<exports::Class>,
     exported_handlers: &ExportedHandlers,
 ) -> Result<Vec<Class>, LoadError> {
-    if exported.is_empty() {
-        return Err(LoadError::Classes("it has none".to_owned()));
-    }
     let mut classes: Vec<Class> = Vec::with_capacity(exported.len());
     for class in exported {
         if !is_class_name(&class.name) || classes.iter().any(|other| *other.name == class.name) {
             return Err(LoadError::ClassName { name: class.name });
         }
-        let alarm = class.handlers.contains(exports::Handlers::ALARM);
-        if alarm && !exported_handlers.alarm {
-            return Err(LoadError::Mismatch(format!(
-                "class `{}` says that it takes alarms, but the component does not export \
-                 `dormouse:object/alarm-handler`",
-                class.name
-            )));
-        }
-        let websocket = class.handlers.contains(exports::Handlers::WEBSOCKET);
-        if websocket && !exported_handlers.websocket {
-            return Err(LoadError::Mismatch(format!(
-                "class `{}` says that it takes WebSockets, but the component does not export \
-                 `dormouse:object/websocket-handler`",
-                class.name
-            )));
-        }
+        let handles = |flag: Flags, exported: bool, what: &str, interface: &str| {
+            let claimed = class.handlers.contains(flag);
+            if claimed && !exported {
+                return Err(LoadError::Mismatch(format!(
+                    "class `{}` says that it takes {what}, but the component does not export \
+                     `dormouse:object/{interface}`",
+                    class.name
+                )));
+            }
+            Ok(claimed)
+        };
+        let alarm = handles(
+            Flags::ALARM,
+            exported_handlers.alarm,
+            "alarms",
+            "alarm-handler",
+        )?;
+        let call = handles(Flags::CALL, exported_handlers.call, "calls", "call-handler")?;
+        let websocket = exported_handlers.websocket;
+        let websocket = handles(
+            Flags::WEBSOCKET,
+            websocket,
+            "WebSockets",
+            "websocket-handler",
+        )?;
         classes.push(Class {
             name: class.name.into(),
             alarm,
             websocket,
+            call,
         });
     }
     Ok(classes)

@@ -5,30 +5,64 @@
 
 use std::sync::Arc;
 
-use dormouse_storage::Database;
+use dormouse_storage::{Database, Ticket};
+use tracing::field::{DisplayValue, display};
 use wasmtime::component::{GuestTaskId, ResourceTable};
+use wasmtime_wasi::p2::bindings::random::random::Host as _;
 use wasmtime_wasi::{WasiCtx, WasiCtxBuilder, WasiCtxView, WasiView};
+use wasmtime_wasi_http::{WasiHttpCtx, WasiHttpCtxView, WasiHttpView};
 
 use super::alarm::Run;
 use super::body::Flows;
-use super::instance::{CallId, Effect};
+use super::environment::Environment;
+use super::gate::Gate;
+use super::http::Outside;
+use super::instance::{CallId, Effect, StorageFailed};
 use super::limits::{Limits, MemoryLimiter, Meter};
 use super::random::SeededRandom;
 use super::stdio::LogStream;
+use crate::chain::{Chain, During, InstanceId};
 use crate::clock::Clock;
 use crate::event::RequestId;
 use crate::id::ObjectName;
 use crate::socket::{Hub, OpenSocket};
 
-/// Who the instance is, for log records.
+/// Which object an instance is.
 #[derive(Clone, Debug)]
 pub struct Identity {
     pub class: Arc<str>,
     pub object: ObjectName,
 }
 
+/// What an instance is.
+#[derive(Clone, Debug)]
+pub(super) enum Who {
+    Object(Identity),
+    /// One of several, all alike.
+    Worker,
+}
+
+impl Who {
+    /// For log records; a worker's have neither class nor object.
+    pub(super) fn class(&self) -> Option<&str> {
+        match self {
+            Self::Object(identity) => Some(&identity.class),
+            Self::Worker => None,
+        }
+    }
+
+    pub(super) fn object(&self) -> Option<DisplayValue<&ObjectName>> {
+        match self {
+            Self::Object(identity) => Some(display(&identity.object)),
+            Self::Worker => None,
+        }
+    }
+}
+
 pub struct Context {
-    pub(super) identity: Arc<Identity>,
+    pub(super) who: Arc<Who>,
+    pub(super) instance: InstanceId,
+    pub(super) environment: Arc<Environment>,
     pub(super) clock: Clock,
     database: Option<Database>,
     /// What the guest asked to send in the turn that runs.
@@ -36,6 +70,10 @@ pub struct Context {
     /// Response bodies that are under way.
     pub(super) flows: Flows,
     tasks: Tasks,
+    /// Shut while an event wants to be alone.
+    pub(super) gate: Gate,
+    /// The event that woke the object, for what its constructor calls.
+    pub(super) woken_by: Option<(RequestId, Chain)>,
     /// Whether the class has a handler for alarms.
     pub(super) handles_alarms: bool,
     /// Alarms whose handlers have not answered yet.
@@ -53,18 +91,20 @@ pub struct Context {
     pub(super) running: LogStream,
     pub(super) table: ResourceTable,
     wasi: WasiCtx,
+    http: WasiHttpCtx,
+    pub(super) outside: Outside,
 }
 
 impl Context {
     pub(super) fn new(
-        identity: Identity,
+        who: Who,
         mut database: Option<Database>,
-        vars: &[(String, String)],
+        environment: &Arc<Environment>,
         limits: &Limits,
         clock: Clock,
         hub: Arc<Hub>,
     ) -> Self {
-        let identity = Arc::new(identity);
+        let who = Arc::new(who);
         let meter = Meter::new(limits.cpu);
         if let Some(database) = &mut database {
             let watch = meter.clone();
@@ -73,9 +113,10 @@ impl Context {
                 watch.exhausted()
             }));
         }
-        let stdout = LogStream::stdout(identity.clone());
+        let outside = Outside::new(environment.egress.clone(), database.is_some());
+        let stdout = LogStream::stdout(who.clone());
         let mut wasi = WasiCtxBuilder::new();
-        wasi.envs(vars)
+        wasi.envs(&environment.vars)
             .stdout(stdout.clone())
             .stderr(stdout.stderr())
             .wall_clock(clock.clone())
@@ -91,12 +132,16 @@ impl Context {
                 .insecure_random_seed(clock.chance().number().into());
         }
         Self {
-            identity,
+            who,
+            instance: InstanceId::next(),
+            environment: environment.clone(),
             clock,
             database,
             effects: Vec::new(),
             flows: Flows::default(),
             tasks: Tasks::default(),
+            gate: Gate::default(),
+            woken_by: None,
             handles_alarms: false,
             alarm_runs: Vec::new(),
             hub,
@@ -107,22 +152,50 @@ impl Context {
             running: stdout,
             table: ResourceTable::new(),
             wasi: wasi.build(),
+            http: WasiHttpCtx::new(),
+            outside,
         }
     }
 
     /// # Errors
-    /// In the instance that only lists the classes: it is no object.
+    /// In a worker, and in the instance that only lists the classes.
     pub(super) fn database(&mut self) -> wasmtime::Result<&mut Database> {
         self.database.as_mut().ok_or_else(|| {
-            wasmtime::format_err!("`classes` must not use the database: no object exists yet")
+            wasmtime::format_err!(
+                "only an object has a database and alarms: a worker asks an object, and \
+                 `classes` runs before there is one"
+            )
         })
+    }
+
+    /// The database, if this is an object.
+    pub(super) const fn own_database(&mut self) -> Option<&mut Database> {
+        self.database.as_mut()
+    }
+
+    /// Ends the transaction of the turn before the turn itself is over.
+    pub(super) fn commit(&mut self) -> wasmtime::Result<()> {
+        if let Some(database) = &mut self.database {
+            database.end_turn().map_err(StorageFailed::from)?;
+        }
+        Ok(())
+    }
+
+    /// What must be durable before anything may leave; nothing holds a worker back.
+    pub(super) fn gate(&mut self) -> Option<Ticket> {
+        self.database.as_mut().map(|database| database.gate())
     }
 
     /// The guest task that serves an event, so that log records find it.
     pub(super) fn serve(&mut self, task: GuestTaskId, request: RequestId) {
+        self.serve_call(task, request, Chain::default());
+    }
+
+    /// The same for an event that other objects wait for.
+    pub(super) fn serve_call(&mut self, task: GuestTaskId, request: RequestId, chain: Chain) {
         self.memory.refused = false;
         self.running.serve(request);
-        self.tasks.begin(task, request);
+        self.tasks.begin(task, request, chain);
     }
 
     /// The event has its answer; its task may go on in the background.
@@ -148,17 +221,75 @@ impl Context {
 
     /// The event that `task` serves.
     pub(super) fn event_of(&self, task: GuestTaskId) -> Option<RequestId> {
-        self.tasks.find(task)
+        self.tasks.find(task).map(|task| task.request)
+    }
+
+    /// The same, by its number in this instance.
+    pub(super) fn serial_of(&self, task: GuestTaskId) -> Option<u64> {
+        self.tasks.find(task).map(|task| task.serial)
+    }
+
+    /// What may leave at the end of a turn: while a transaction is open, only what was
+    /// sent before it began and what it waits for itself.
+    pub(super) fn take_effects(&mut self) -> Vec<Effect> {
+        let database = self.database.as_ref();
+        let in_transaction = database.is_some_and(|database| database.in_transaction());
+        let all = std::mem::take(&mut self.effects);
+        if !in_transaction {
+            return all;
+        }
+        let before = std::mem::take(&mut self.gate.effects_before);
+        let mut free = Vec::new();
+        for (at, effect) in all.into_iter().enumerate() {
+            if at < before || effect.is_awaited() {
+                free.push(effect);
+            } else {
+                self.effects.push(effect);
+            }
+        }
+        free
+    }
+
+    /// For a call that one of `tasks` makes: the request it belongs to, and the
+    /// chain that ends in this object. Without a known event it is the constructor's.
+    pub(super) fn cause_of(&self, tasks: &[GuestTaskId]) -> (RequestId, Chain) {
+        let event = tasks.iter().find_map(|task| self.tasks.find(*task));
+        let (request, chain, during) = match (event, &self.woken_by) {
+            (Some(task), _) => (task.request, &task.chain, During::Event(task.serial)),
+            (None, Some((request, chain))) => (*request, chain, During::Construct),
+            (None, None) => (RequestId::next(), Chain::NONE, During::Construct),
+        };
+        let chain = match &*self.who {
+            Who::Object(Identity { class, object }) => {
+                chain.extended(class.clone(), object.clone(), self.instance, during)
+            }
+            // Nobody calls a worker, so no chain comes back to it.
+            Who::Worker => chain.clone(),
+        };
+        (request, chain)
+    }
+
+    /// Bytes that nobody can guess.
+    pub(super) fn random_bytes<const N: usize>(&mut self) -> wasmtime::Result<[u8; N]> {
+        let bytes = self.wasi.random().get_random_bytes(N as u64)?;
+        let bytes = bytes.try_into();
+        bytes.map_err(|_| wasmtime::format_err!("the source of random bytes is broken"))
     }
 }
 
 /// Which guest task serves which event: a short list, newest last.
 #[derive(Default)]
-struct Tasks(Vec<Task>);
+struct Tasks {
+    tasks: Vec<Task>,
+    next: u64,
+}
 
 struct Task {
     id: GuestTaskId,
+    /// Never used again, unlike `id`.
+    serial: u64,
     request: RequestId,
+    chain: Chain,
     answered: bool,
 }
 
@@ -166,27 +297,30 @@ impl Tasks {
     /// Answered tasks are remembered for their background work up to here.
     const MOST: usize = 256;
 
-    fn begin(&mut self, id: GuestTaskId, request: RequestId) {
-        if self.0.len() >= Self::MOST {
-            self.0.retain(|task| !task.answered);
+    fn begin(&mut self, id: GuestTaskId, request: RequestId, chain: Chain) {
+        if self.tasks.len() >= Self::MOST {
+            self.tasks.retain(|task| !task.answered);
         }
-        self.0.push(Task {
+        let serial = self.next;
+        self.next += 1;
+        self.tasks.push(Task {
             id,
+            serial,
             request,
+            chain,
             answered: false,
         });
     }
 
     fn answered(&mut self, id: GuestTaskId) {
-        if let Some(task) = self.0.iter_mut().rev().find(|task| task.id == id) {
+        if let Some(task) = self.tasks.iter_mut().rev().find(|task| task.id == id) {
             task.answered = true;
         }
     }
 
     /// Task ids are used again, so the newest entry counts.
-    fn find(&self, id: GuestTaskId) -> Option<RequestId> {
-        let task = self.0.iter().rev().find(|task| task.id == id);
-        task.map(|task| task.request)
+    fn find(&self, id: GuestTaskId) -> Option<&Task> {
+        self.tasks.iter().rev().find(|task| task.id == id)
     }
 }
 
@@ -199,8 +333,18 @@ impl WasiView for Context {
     }
 }
 
+impl WasiHttpView for Context {
+    fn http(&mut self) -> WasiHttpCtxView<'_> {
+        WasiHttpCtxView {
+            hooks: &mut self.outside,
+            table: &mut self.table,
+            ctx: &mut self.http,
+        }
+    }
+}
+
 impl std::fmt::Debug for Context {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        write!(f, "Context({:?})", self.identity)
+        write!(f, "Context({:?})", self.who)
     }
 }

@@ -1,8 +1,8 @@
 //! Engine: wasmtime's configuration, the linker and the epoch clock.
 //!
 //! One per process is enough; hosts in one process share it. The pool is sized
-//! from the kernel's limit on memory maps, because maps, not memory, cap the
-//! number of live objects (`vm.max_map_count`; about six maps each).
+//! from the kernel's limits, because memory maps (`vm.max_map_count`; about six
+//! each) and address space (`ulimit -v`), not memory, cap the number of live objects.
 
 use std::time::Duration;
 
@@ -17,6 +17,13 @@ const TICK: Duration = Duration::from_millis(10);
 /// Two for the stack, four for memory and table of an instance.
 const MAPS_PER_INSTANCE: usize = 6;
 const LINUX_DEFAULT_MAPS: usize = 65_530;
+/// All that 32 bits can address. Where an instance has so much reserved, its code
+/// needs no check that an address is within its memory.
+const WHOLE_MEMORY: u64 = 4 << 30;
+/// Offsets up to here are within the guard and need no check, either.
+const GUARD: u64 = 32 << 20;
+/// What instances may take of the 128 TiB that a process can address.
+const ADDRESS_SPACE: u64 = 96 << 40;
 
 #[derive(Clone, Debug)]
 pub struct EngineOptions {
@@ -91,8 +98,8 @@ fn config(live_objects: usize, memory_bytes: usize) -> Config {
         // The data of a small guest is copied faster than it is mapped, and it
         // halves the maps of a live object.
         .memory_init_cow(false)
-        .memory_reservation(memory_bytes as u64)
-        .memory_guard_size(64 << 10)
+        .memory_reservation(reservation(live_objects, memory_bytes))
+        .memory_guard_size(GUARD)
         .epoch_interruption(true)
         .wasm_backtrace_max_frames(std::num::NonZeroUsize::new(16));
     config
@@ -101,11 +108,14 @@ fn config(live_objects: usize, memory_bytes: usize) -> Config {
 fn link(linker: &mut Linker<Context>) -> wasmtime::Result<()> {
     wasmtime_wasi::p2::add_to_linker_async(linker)?;
     wasmtime_wasi::p3::add_to_linker(linker)?;
+    wasmtime_wasi_http::p2::add_only_http_to_linker_async(linker)?;
+    wasmtime_wasi_http::p3::add_to_linker(linker)?;
     // Our own clock takes the place of WASI's, so that tests can hold it; our own
     // output knows whose it is.
     linker.allow_shadowing(true);
     imports::clocks::add_to_linker(linker)?;
     imports::output::add_to_linker(linker)?;
+    imports::requests::add_to_linker(linker)?;
     linker.allow_shadowing(false);
     imports::add_to_linker(linker)
 }
@@ -126,11 +136,38 @@ fn start_ticker(engine: &wasmtime::Engine) -> std::io::Result<()> {
         .map(drop)
 }
 
+/// Address space for the memory of one instance.
+fn reservation(live_objects: usize, memory_bytes: usize) -> u64 {
+    let all_whole = (WHOLE_MEMORY + GUARD).saturating_mul(live_objects as u64);
+    if all_whole <= ADDRESS_SPACE {
+        WHOLE_MEMORY
+    } else {
+        memory_bytes as u64
+    }
+}
+
 fn room_for_instances() -> usize {
     let maps = std::fs::read_to_string("/proc/sys/vm/max_map_count")
         .ok()
         .and_then(|text| text.trim().parse().ok())
         .unwrap_or(LINUX_DEFAULT_MAPS);
     // A fifth of the maps stays free for the host itself.
-    (maps / 5 * 4 / MAPS_PER_INSTANCE).clamp(64, 50_000)
+    let by_maps = (maps / 5 * 4 / MAPS_PER_INSTANCE).clamp(64, 50_000);
+    match address_space_limit() {
+        // A quarter stays free for the host itself.
+        Some(bytes) => {
+            let by_space = bytes / 4 * 3 / (WHOLE_MEMORY + GUARD);
+            by_maps.min(usize::try_from(by_space).unwrap_or(usize::MAX).max(1))
+        }
+        None => by_maps,
+    }
+}
+
+/// The limit that `ulimit -v` sets, in bytes; `None` when there is none.
+fn address_space_limit() -> Option<u64> {
+    let limits = std::fs::read_to_string("/proc/self/limits").ok()?;
+    let line = limits
+        .lines()
+        .find_map(|line| line.strip_prefix("Max address space"))?;
+    line.split_whitespace().next()?.parse().ok()
 }

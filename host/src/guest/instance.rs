@@ -15,25 +15,34 @@ use std::task::{Context as Poller, Poll};
 use dormouse_storage::{Alarm, AlarmSummary, Ticket};
 use futures_util::StreamExt;
 use futures_util::stream::FuturesUnordered;
-use tokio::sync::mpsc;
-use wasmtime::component::Accessor;
+use tokio::sync::{mpsc, oneshot};
+use wasmtime::component::{Accessor, TypedFunc};
 use wasmtime::{AsContextMut, Store, Trap, UpdateDeadline};
 
 use super::alarm;
 use super::bindings::alarm::exports::dormouse::object::alarm_handler::Guest as AlarmGuest;
+use super::bindings::call::exports::dormouse::object::call_handler::Guest as CallGuest;
+use super::bindings::dormouse::object::namespace;
 use super::bindings::dormouse::object::types;
 use super::bindings::exports::dormouse::object::object::Guest;
 use super::bindings::websocket::exports::dormouse::object::websocket_handler::Guest as SocketGuest;
+use super::bindings::worker::exports::dormouse::object::worker::Guest as WorkerGuest;
 use super::body;
-use super::context::Context;
+use super::context::{Context, Identity, Who};
+use super::gate::{SectionFailed, SectionId};
+use super::http::{self, Direct};
 use super::imports::websocket::Upgrade;
 use super::limits::{Limits, Meter};
-use crate::clock::Clock;
-use crate::socket::SocketId;
-use tokio_tungstenite::tungstenite::protocol::Message as Frame;
-
+use super::method;
 use super::socket;
-use crate::event::{Chunk, Kind, Reply, Request, RequestId, Reset, Response};
+use crate::chain::{Chain, During, InstanceId};
+use crate::clock::Clock;
+use crate::socket::{Message, Outgoing, SocketId};
+
+use crate::event::{
+    Called, Chunk, Event, Fault, Kind, MethodAnswer, Reply, Request, RequestId, Reset, Response,
+    What,
+};
 
 /// The answer that opens an accepted socket.
 const SWITCHING_PROTOCOLS: u16 = 101;
@@ -47,15 +56,18 @@ pub struct Call {
     pub id: CallId,
     pub request_id: RequestId,
     pub kind: Kind,
+    /// For a worker of `wasi:http`, which answers by itself; else the answer is an
+    /// [`Effect::Reply`].
+    pub direct: Option<Direct>,
 }
 
 /// What leaves an object: kept back until the commits before it are durable.
 #[derive(Debug)]
 pub enum Effect {
-    /// The handler returned; `Err` is the guest's own failure.
+    /// The handler returned.
     Reply {
         call: CallId,
-        result: Result<Reply, String>,
+        result: Result<Reply, Fault>,
     },
     /// A piece of a response body.
     Chunk {
@@ -63,13 +75,44 @@ pub enum Effect {
         chunk: Chunk,
     },
     /// A frame for a socket of the object.
-    Frame { socket: SocketId, frame: Frame },
+    Frame { socket: SocketId, frame: Outgoing },
+    /// One message for many of them.
+    Broadcast {
+        sockets: Vec<SocketId>,
+        message: Message,
+    },
+    /// A request to the outside waits for this.
+    Depart(oneshot::Sender<()>),
+    /// An event for another object.
+    Call { to: Identity, event: Event },
 }
 
-/// The exports of one instance; optional ones may be missing.
-pub(super) struct Handlers {
+impl Effect {
+    /// Whether the object waits for what comes of it: then it cannot wait itself for the
+    /// end of a transaction that is open.
+    pub(super) const fn is_awaited(&self) -> bool {
+        match self {
+            Self::Reply { .. }
+            | Self::Chunk { .. }
+            | Self::Frame { .. }
+            | Self::Broadcast { .. } => false,
+            Self::Call { .. } | Self::Depart(_) => true,
+        }
+    }
+}
+
+/// The exports of one instance that are used.
+pub(super) enum Handlers {
+    Object(ObjectHandlers),
+    Worker(WorkerGuest),
+    Http(wasmtime_wasi_http::handler::Proxy),
+}
+
+/// Optional ones may be missing.
+pub(super) struct ObjectHandlers {
     pub(super) object: Guest,
     pub(super) alarm: Option<AlarmGuest>,
+    pub(super) call: Option<CallGuest>,
     pub(super) websocket: Option<SocketGuest>,
 }
 
@@ -81,6 +124,8 @@ pub struct Load {
     /// Whether any guest task is alive, answered calls with work left included, or
     /// any response body is under way.
     pub busy: bool,
+    /// An event wants to be alone: the number of its section. Nothing may start.
+    pub shut: Option<SectionId>,
 }
 
 /// What the instance does next.
@@ -92,11 +137,19 @@ pub enum Next {
 
 /// The object that owns an instance, as the instance sees it.
 pub trait Life: Send {
-    /// A turn is over and committed; `effects` may leave once `gate` opens.
-    fn release(&mut self, effects: Vec<Effect>, gate: Ticket);
+    /// A turn is over and committed; `effects` may leave once `gate` opens. A worker
+    /// has no gate.
+    fn release(&mut self, effects: Vec<Effect>, gate: Option<Ticket>);
 
     /// The object's alarms have changed with the turn that is committed now.
     fn alarms_changed(&mut self, summary: AlarmSummary);
+
+    /// The event for which the instance was made, until it is started.
+    fn woken_by(&self) -> Option<(RequestId, Chain)>;
+
+    /// Fails the calls that come back into this instance and would wait for what is
+    /// in `shut`, which lets nobody in; `gate` names it.
+    fn refuse_reentrant(&mut self, cx: &mut Poller<'_>, gate: &'static str, shut: &[During]);
 
     /// Asked at the end of each turn. Pending keeps the waker.
     fn poll_next(&mut self, cx: &mut Poller<'_>, load: Load) -> Poll<Next>;
@@ -160,6 +213,11 @@ impl Instance {
         }
     }
 
+    #[must_use]
+    pub fn id(&self) -> InstanceId {
+        self.store.data().instance
+    }
+
     /// Constructs the object, then handles events until the end. The instance
     /// is of no use afterwards.
     pub async fn run(&mut self, life: &mut impl Life) -> Exit {
@@ -181,7 +239,7 @@ impl Instance {
             }),
         };
         if !matches!(exit, Exit::Stopped)
-            && let Ok(database) = self.store.data_mut().database()
+            && let Some(database) = self.store.data_mut().own_database()
         {
             database.abandon_turn();
         }
@@ -203,16 +261,22 @@ impl Instance {
                 limit_ms: self.limits.cpu.as_millis() as u64,
             };
         }
+        if let Some(SectionFailed(message)) = error.downcast_ref() {
+            return Reset::Section(message.as_str().into());
+        }
         if let Some(StorageFailed(message)) = storage {
             return Reset::Storage(message.clone());
+        }
+        if let Some(SessionEnded(reason)) = error.downcast_ref() {
+            return Reset::Ended(reason.clone());
         }
         if self.store.data().memory.refused {
             return Reset::Memory {
                 limit_bytes: self.limits.memory_bytes as u64,
             };
         }
-        let identity = &self.store.data().identity;
-        let (class, object) = (&*identity.class, tracing::field::display(&identity.object));
+        let who = &self.store.data().who;
+        let (class, object) = (who.class(), who.object());
         tracing::error!(target: "guest", class, object, "trap: {error:?}");
         Reset::Trap(error.root_cause().to_string().into())
     }
@@ -235,10 +299,18 @@ impl From<dormouse_storage::Error> for StorageFailed {
     }
 }
 
+/// The guest has ended its session itself.
+#[derive(Debug, thiserror::Error)]
+#[error("the session was ended: {0}")]
+pub(super) struct SessionEnded(pub(super) Arc<str>);
+
 /// What a handler gave back, still in the guest's terms.
 pub(super) enum Returned {
     Response(types::Response),
     Alarms(Vec<Alarm>),
+    Method(namespace::Answer),
+    /// Nothing was done, or what was done is told by the fault.
+    Fault(Fault),
     Done,
 }
 
@@ -252,7 +324,9 @@ async fn drive(
     constructed: &AtomicBool,
     life: &mut impl Life,
 ) -> wasmtime::Result<Exit> {
-    if let Err(failure) = construct(accessor, &guest.object, meter, life).await? {
+    if let Handlers::Object(handlers) = guest
+        && let Err(failure) = construct(accessor, &handlers.object, meter, life).await?
+    {
         return Ok(Exit::ConstructFailed(failure.message));
     }
     constructed.store(true, Ordering::Relaxed);
@@ -260,6 +334,7 @@ async fn drive(
     poll_fn(|cx| {
         loop {
             let mut finished = Vec::new();
+            accessor.with(|mut access| access.get().outside.watch(cx));
             while let Poll::Ready(Some((call, result))) = calls.poll_next_unpin(cx) {
                 let result = result?;
                 // In the turn of the handler's last writes.
@@ -271,6 +346,7 @@ async fn drive(
                 answer(accessor, call, result, life)?;
             }
             let load = Load {
+                shut: accessor.with(|mut access| access.get().gate.section()),
                 calls: calls.len(),
                 busy: accessor.poll_no_interesting_tasks(cx).is_pending()
                     || accessor.with(|mut access| access.get().flows.is_any()),
@@ -295,18 +371,22 @@ async fn construct(
     meter: &Meter,
     life: &mut impl Life,
 ) -> wasmtime::Result<Result<(), types::Failure>> {
-    let (class, id) = accessor.with(|mut access| {
-        let identity = &access.get().identity;
-        let id = types::ObjectId {
-            hex: identity.object.id.to_string(),
-            name: identity.object.name.as_deref().map(str::to_owned),
-        };
-        (identity.class.to_string(), id)
-    });
+    let (class, id) = accessor.with(|mut access| match &*access.get().who {
+        Who::Object(identity) => {
+            let id = types::ObjectId {
+                hex: identity.object.id.to_string(),
+                name: identity.object.name.as_deref().map(str::to_owned),
+            };
+            Ok((identity.class.to_string(), id))
+        }
+        Who::Worker => Err(wasmtime::format_err!("a worker is not constructed")),
+    })?;
+    accessor.with(|mut access| access.get().woken_by = life.woken_by());
     meter.renew();
     let mut constructing = pin!(guest.call_construct(accessor, class, id));
     poll_fn(|cx| {
         end_turn(accessor, meter, life)?;
+        life.refuse_reentrant(cx, "its constructor", &[During::Construct]);
         constructing.as_mut().poll(cx)
     })
     .await
@@ -323,15 +403,25 @@ fn end_turn(
             access.as_context_mut().set_epoch_deadline(1);
         }
         let context = access.get();
-        let effects = std::mem::take(&mut context.effects);
-        let database = context.database()?;
-        database.end_turn().map_err(StorageFailed::from)?;
-        let alarms = database.take_alarm_change().map_err(StorageFailed::from)?;
-        if let Some(summary) = alarms {
-            life.alarms_changed(summary);
+        let mut effects = context.take_effects();
+        let departures = context.outside.take_departures();
+        effects.extend(departures.into_iter().map(Effect::Depart));
+        let who = Arc::clone(&context.who);
+        if let Some(database) = context.own_database() {
+            database.end_turn().map_err(StorageFailed::from)?;
+            if let Some(notice) = database.take_notice() {
+                let (class, object) = (who.class(), who.object());
+                tracing::warn!(target: "dormouse", class, object, "{notice}");
+            }
+            // What a transaction has set may be undone yet.
+            if !database.in_transaction()
+                && let Some(summary) = database.take_alarm_change().map_err(StorageFailed::from)?
+            {
+                life.alarms_changed(summary);
+            }
         }
         if !effects.is_empty() {
-            life.release(effects, database.gate());
+            life.release(effects, context.gate());
         }
         Ok(())
     })
@@ -339,13 +429,41 @@ fn end_turn(
 
 fn start<'a>(
     accessor: &'a Accessor<Context>,
-    guest: &Handlers,
+    guest: &'a Handlers,
     call: Call,
 ) -> wasmtime::Result<Running<'a>> {
+    let guest = match guest {
+        Handlers::Object(guest) => guest,
+        Handlers::Worker(worker) => return start_worker(accessor, worker, call),
+        Handlers::Http(proxy) => return http::start(accessor, proxy, call),
+    };
     match call.kind {
         Kind::Fetch(request) => {
-            start_fetch(accessor, &guest.object, call.id, call.request_id, request)
+            let called = (call.request_id, Chain::default());
+            start_fetch(
+                accessor,
+                guest.object.func_fetch(),
+                call.id,
+                called,
+                request,
+            )
         }
+        Kind::Called(Called { chain, what }) => match what {
+            What::Fetch(request) => {
+                let called = (call.request_id, chain);
+                start_fetch(
+                    accessor,
+                    guest.object.func_fetch(),
+                    call.id,
+                    called,
+                    request,
+                )
+            }
+            What::Method(method) => {
+                let handler = guest.call.as_ref();
+                method::start(accessor, handler, call.id, call.request_id, chain, method)
+            }
+        },
         Kind::Alarm(fire) => {
             let handler = guest.alarm.as_ref();
             alarm::start(accessor, handler, call.id, call.request_id, fire)
@@ -362,14 +480,29 @@ fn start<'a>(
     }
 }
 
-fn start_fetch<'a>(
+fn start_worker<'a>(
     accessor: &'a Accessor<Context>,
-    guest: &Guest,
-    call: CallId,
-    request_id: RequestId,
-    request: Request,
+    worker: &WorkerGuest,
+    call: Call,
 ) -> wasmtime::Result<Running<'a>> {
-    let fetch = guest.func_fetch();
+    match call.kind {
+        Kind::Fetch(request) => {
+            let called = (call.request_id, Chain::default());
+            start_fetch(accessor, worker.func_fetch(), call.id, called, request)
+        }
+        other => Err(wasmtime::format_err!("a worker does not handle {other:?}")),
+    }
+}
+
+type Fetch = TypedFunc<(types::Request,), (Result<types::Response, types::Failure>,)>;
+
+fn start_fetch(
+    accessor: &Accessor<Context>,
+    fetch: Fetch,
+    call: CallId,
+    (request_id, chain): (RequestId, Chain),
+    request: Request,
+) -> wasmtime::Result<Running<'_>> {
     let started = accessor.with(|mut access| -> wasmtime::Result<_> {
         let request = types::Request {
             method: request.method,
@@ -386,7 +519,7 @@ fn start_fetch<'a>(
         };
         access.get().request_begins(call);
         let started = fetch.start_call_concurrent(access.as_context_mut(), (request,))?;
-        access.get().serve(started.task(), request_id);
+        access.get().serve_call(started.task(), request_id, chain);
         Ok(started)
     })?;
     let task = started.task();
@@ -408,6 +541,11 @@ fn answer(
         let result = match result {
             Ok(Returned::Done) => Ok(Reply::Done),
             Ok(Returned::Alarms(alarms)) => Ok(Reply::Alarms(alarms)),
+            Ok(Returned::Fault(fault)) => Err(fault),
+            Ok(Returned::Method(answer)) => Ok(Reply::Method(MethodAnswer {
+                value: answer.value,
+                body: body::lift(access.as_context_mut(), answer.body)?,
+            })),
             Ok(Returned::Response(response)) => Ok(match socket {
                 Some(socket) if response.status == SWITCHING_PROTOCOLS => Reply::Upgrade {
                     headers: response.headers,
@@ -420,9 +558,9 @@ fn answer(
                     body: body::lift(access.as_context_mut(), response.body)?,
                 }),
             }),
-            Err(failure) => Err(failure.message),
+            Err(failure) => Err(Fault::Guest(failure.message.into())),
         };
-        Ok((result, access.get().database()?.gate()))
+        Ok((result, access.get().gate()))
     })?;
     life.release(vec![Effect::Reply { call, result }], gate);
     Ok(())

@@ -11,8 +11,7 @@ use wasmtime::component::Component;
 
 use super::code::{self, Class, Code, LoadError};
 use super::engine::Engine;
-
-pub(super) const OBJECT_EXPORT: &str = "dormouse:object/object@0.1.0";
+use super::worker::WorkerKind;
 
 /// Packages of which this host offers all interfaces.
 pub(super) const OFFERED: &[&str] = &[
@@ -20,6 +19,7 @@ pub(super) const OFFERED: &[&str] = &[
     "wasi:cli@0.2, @0.3",
     "wasi:clocks@0.2, @0.3",
     "wasi:filesystem@0.2, @0.3",
+    "wasi:http@0.2, @0.3",
     "wasi:io@0.2",
     "wasi:random@0.2, @0.3",
     "wasi:sockets@0.2, @0.3",
@@ -30,7 +30,20 @@ const KNOWN: &[(&str, &[&str], &[&str])] = &[
     (
         "dormouse:object",
         &["0.1"],
-        &["types", "sql", "kv", "storage", "log", "alarm", "websocket"],
+        &[
+            "types",
+            "sql",
+            "kv",
+            "storage",
+            "schema",
+            "gate",
+            "transaction",
+            "log",
+            "alarm",
+            "websocket",
+            "namespace",
+            "outgoing",
+        ],
     ),
     (
         "wasi:cli",
@@ -55,6 +68,11 @@ const KNOWN: &[(&str, &[&str], &[&str])] = &[
         &["monotonic-clock", "wall-clock", "system-clock", "types"],
     ),
     ("wasi:filesystem", &["0.2", "0.3"], &["types", "preopens"]),
+    (
+        "wasi:http",
+        &["0.2", "0.3"],
+        &["types", "outgoing-handler", "client"],
+    ),
     ("wasi:io", &["0.2"], &["error", "poll", "streams"]),
     (
         "wasi:random",
@@ -77,8 +95,35 @@ const KNOWN: &[(&str, &[&str], &[&str])] = &[
     ),
 ];
 
-/// Interfaces of `dormouse:object` that a component may export.
-const USED_EXPORTS: &[&str] = &["object", "alarm-handler", "websocket-handler"];
+/// What a component may export: interface, and the track of its version.
+const USED_EXPORTS: &[(&str, &str)] = &[
+    ("dormouse:object/object", "0.1"),
+    ("dormouse:object/alarm-handler", "0.1"),
+    ("dormouse:object/call-handler", "0.1"),
+    ("dormouse:object/websocket-handler", "0.1"),
+    ("dormouse:object/worker", "0.1"),
+    ("wasi:http/handler", "0.3"),
+    ("wasi:http/incoming-handler", "0.2"),
+];
+
+/// One of these a component must export.
+const MAIN_EXPORTS: &[&str] = &[
+    "dormouse:object/object",
+    "dormouse:object/worker",
+    "wasi:http/handler",
+    "wasi:http/incoming-handler",
+];
+
+pub(super) fn is_main(export: &str) -> bool {
+    MAIN_EXPORTS.contains(&export)
+}
+
+/// With their versions, for messages.
+pub(super) fn main_exports() -> Vec<String> {
+    let used = USED_EXPORTS.iter().filter(|(name, _)| is_main(name));
+    used.map(|(name, track)| format!("`{name}@{track}`"))
+        .collect()
+}
 
 /// What `inspect` found.
 #[derive(Debug, Serialize)]
@@ -87,6 +132,8 @@ pub struct Report {
     pub digest: String,
     pub bytes: u64,
     pub classes: Vec<Class>,
+    /// The worker it holds.
+    pub worker: Option<WorkerKind>,
     pub imports: Vec<Interface>,
     pub exports: Vec<Interface>,
     /// Version of `dormouse:object` that the component was built against.
@@ -127,7 +174,7 @@ pub async fn inspect(engine: &Engine, path: &Path) -> Result<Report, LoadError> 
     let Interfaces { imports, exports } = interfaces(&engine.wasmtime, &component);
     let contract = exports
         .iter()
-        .find(|export| export.known)
+        .find(|export| export.known && export.name.starts_with("dormouse:"))
         .and_then(|export| export.version.clone());
     let loaded = Code::from_component(engine, &component, digest.clone()).await;
     Ok(Report {
@@ -136,6 +183,7 @@ pub async fn inspect(engine: &Engine, path: &Path) -> Result<Report, LoadError> 
         classes: loaded
             .as_ref()
             .map_or(Vec::new(), |code| code.classes().to_vec()),
+        worker: loaded.as_ref().ok().and_then(Code::worker),
         imports,
         exports,
         contract,
@@ -180,10 +228,9 @@ fn import(full: &str) -> Interface {
 
 fn export(full: &str) -> Interface {
     let (name, version) = split(full);
-    let known = name
-        .strip_prefix("dormouse:object/")
-        .is_some_and(|interface| USED_EXPORTS.contains(&interface))
-        && version.is_some_and(|version| on_track(version, &["0.1"]));
+    let known = USED_EXPORTS.iter().any(|(used, track)| {
+        *used == name && version.is_some_and(|version| on_track(version, &[*track]))
+    });
     Interface::new(name, version, known)
 }
 

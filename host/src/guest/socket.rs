@@ -45,7 +45,7 @@ pub(super) fn start<'a>(
         Kind::SocketFailed { socket, message } => {
             start.with(guest.func_on_error(), socket, |socket| (socket, message))
         }
-        Kind::Fetch(_) | Kind::Alarm(_) | Kind::Alarms(_) => {
+        Kind::Fetch(_) | Kind::Called(_) | Kind::Alarm(_) | Kind::Alarms(_) => {
             wasmtime::bail!("this is no socket event")
         }
     }

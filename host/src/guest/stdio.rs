@@ -13,7 +13,7 @@ use tokio::io::AsyncWrite;
 use wasmtime_wasi::cli::{IsTerminal, StdoutStream};
 use wasmtime_wasi::p2::{OutputStream, Pollable, StreamResult};
 
-use super::context::Identity;
+use super::context::Who;
 use crate::event::RequestId;
 
 const MAX_LINE_BYTES: usize = 8 << 10;
@@ -32,7 +32,7 @@ enum Source {
 }
 
 struct Shared {
-    identity: Arc<Identity>,
+    who: Arc<Who>,
     state: Mutex<State>,
 }
 
@@ -44,10 +44,10 @@ struct State {
 }
 
 impl LogStream {
-    pub(super) fn stdout(identity: Arc<Identity>) -> Self {
+    pub(super) fn stdout(who: Arc<Who>) -> Self {
         Self {
             shared: Arc::new(Shared {
-                identity,
+                who,
                 state: Mutex::default(),
             }),
             source: Source::Stdout,
@@ -76,8 +76,7 @@ impl LogStream {
         for piece in bytes.split_inclusive(|byte| *byte == b'\n') {
             buffer.extend_from_slice(piece);
             if piece.ends_with(b"\n") || buffer.len() >= MAX_LINE_BYTES {
-                self.source
-                    .record(&self.shared.identity, state.request, buffer);
+                self.source.record(&self.shared.who, state.request, buffer);
                 buffer.clear();
             }
         }
@@ -93,20 +92,19 @@ impl Shared {
 impl Drop for Shared {
     fn drop(&mut self) {
         let state = self.state.get_mut().unwrap_or_else(PoisonError::into_inner);
-        Source::Stdout.record(&self.identity, state.request, &state.stdout);
-        Source::Stderr.record(&self.identity, state.request, &state.stderr);
+        Source::Stdout.record(&self.who, state.request, &state.stdout);
+        Source::Stderr.record(&self.who, state.request, &state.stderr);
     }
 }
 
 impl Source {
-    fn record(self, identity: &Identity, request: Option<RequestId>, line: &[u8]) {
+    fn record(self, who: &Who, request: Option<RequestId>, line: &[u8]) {
         if line.is_empty() {
             return;
         }
         let text = String::from_utf8_lossy(line);
         let text = text.trim_end_matches(['\n', '\r']);
-        let class = &*identity.class;
-        let object = tracing::field::display(&identity.object);
+        let (class, object) = (who.class(), who.object());
         let request = request.map(tracing::field::display);
         match self {
             Self::Stdout => {

@@ -86,6 +86,34 @@ impl Host {
         self.alarms.len()
     }
 
+    /// When the next object is to be looked at for an alarm: milliseconds since 1970,
+    /// never later than the alarm.
+    #[must_use]
+    pub fn next_alarm_ms(&self) -> Option<i64> {
+        self.alarms.next_ms()
+    }
+
+    /// Puts an object to sleep as soon as it has nothing to do.
+    pub fn evict(&self, object: &Address) {
+        self.registry.evict(object);
+    }
+
+    /// Puts every object to sleep as soon as it has nothing to do.
+    pub fn evict_all(&self) {
+        self.registry.evict_all();
+    }
+
+    /// Ends an object's instance whatever it does; what it committed stays.
+    pub fn reset(&self, object: &Address) {
+        self.registry.reset(object);
+    }
+
+    /// Whether an object has an instance or mail.
+    #[must_use]
+    pub fn is_awake(&self, object: &Address) -> bool {
+        self.registry.is_awake(object)
+    }
+
     /// Objects with dead letters.
     #[must_use]
     pub fn dead_letters(&self) -> Vec<Address> {

@@ -78,6 +78,11 @@ impl<'i> Section<'i> {
         }
     }
 
+    /// Under this path in what is said of its keys.
+    pub(super) fn called(self, name: &'static str) -> Self {
+        Self { name, ..self }
+    }
+
     fn remove(&mut self, key: &'static str) -> Option<Spanned<DeValue<'i>>> {
         self.known.push(key);
         let value = self.table.remove(key)?;
@@ -143,10 +148,10 @@ pub(super) fn string(value: DeValue<'_>) -> Result<String, String> {
 
 pub(super) fn strings(value: DeValue<'_>) -> Result<Vec<String>, String> {
     match value {
-        DeValue::Array(list) => list
-            .into_iter()
-            .map(|text| string(text.into_inner()))
-            .collect(),
+        DeValue::Array(items) => {
+            let items = items.into_iter();
+            items.map(|item| string(item.into_inner())).collect()
+        }
         other => Err(wrong_type("a list of strings", &other)),
     }
 }

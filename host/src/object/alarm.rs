@@ -1,21 +1,16 @@
 //! Alarms as events: what needs no instance, and what a reset leaves to be done.
 //!
 //! Used by `live` before it wakes an object and after the instance ended, and by
-//! `awake` for the time a handler may take. Also how the scheduler reaches objects.
-
-use std::future::Future;
-use std::pin::Pin;
-use std::task::{Context, Poll};
+//! `awake` to know alarms. Also how the scheduler reaches objects.
 
 use dormouse_storage::{Database, Error, Ticket};
 use tokio::sync::oneshot;
 
 use super::caller::Caller;
 use super::registry::Registry;
-use crate::alarm::{Address, Answer, Deliver, Fire, Note, RUN_LIMIT, counts};
-use crate::clock::{Clock, Sleep};
+use crate::alarm::{Address, Answer, Deliver, Fire, Note, counts};
 use crate::event::{AlarmAction, Event, Fault, Kind, Reply, RequestId, Reset};
-use crate::guest::{AlarmRun, CallId, Identity, perform_alarm_action};
+use crate::guest::{AlarmRun, Identity, perform_alarm_action};
 use crate::id::ObjectName;
 
 pub(super) const fn is_alarm(event: &Event) -> bool {
@@ -139,29 +134,6 @@ fn write_down(
     database.end_turn()?;
     note.set(database.alarm_summary()?);
     Ok(())
-}
-
-/// Until when the handlers of alarms must have answered, soonest first.
-#[derive(Default)]
-pub(super) struct Deadlines(Vec<(CallId, Sleep)>);
-
-impl Deadlines {
-    pub(super) fn add(&mut self, call: CallId, clock: &Clock) {
-        self.0.push((call, clock.sleep(RUN_LIMIT)));
-    }
-
-    pub(super) fn remove(&mut self, call: CallId) {
-        self.0.retain(|(running, _)| *running != call);
-    }
-
-    pub(super) fn poll(&mut self, cx: &mut Context<'_>) -> Poll<Reset> {
-        let Some((_, first)) = self.0.first_mut() else {
-            return Poll::Pending;
-        };
-        let limit_ms = RUN_LIMIT.as_millis() as u64;
-        let first: Pin<&mut Sleep> = Pin::new(first);
-        first.poll(cx).map(|()| Reset::AlarmTimeout { limit_ms })
-    }
 }
 
 impl Deliver for Registry {

@@ -9,15 +9,18 @@ use std::pin::Pin;
 use std::task::{Context, Poll};
 
 use dormouse_storage::{AlarmSummary, Dead, Ticket};
-use tokio::sync::mpsc;
 
-use super::alarm::{Deadlines, Ended, is_alarm};
+use super::alarm::{Ended, is_alarm};
 use super::caller::Caller;
-use super::registry::Options;
+use super::deadlines::Deadlines;
+use super::mailbox::{Entrance, Mailbox};
+use super::registry::{Options, Registry};
+use super::section::SectionTimer;
 use super::signal::{CLOSE, EVICT, REPLACE, RESET, Signal};
 use crate::alarm::Note;
+use crate::chain::{Chain, During, InstanceId};
 use crate::clock::{Clock, Moment, Sleep};
-use crate::event::{Event, Fault, Reset};
+use crate::event::{Event, Fault, RequestId, Reset};
 use crate::guest::{Call, CallId, Effect, Exit, Identity, Life, Load, Next};
 use crate::outbox::Outbox;
 use crate::socket::Hub;
@@ -25,6 +28,8 @@ use crate::socket::Hub;
 /// What an object has and keeps, whether it is awake or not.
 pub(super) struct Surroundings<'a> {
     pub(super) who: &'a Identity,
+    /// Where calls to other objects go.
+    pub(super) registry: &'a Registry,
     pub(super) signal: &'a Signal,
     pub(super) hub: &'a Hub,
     pub(super) note: &'a Note,
@@ -33,14 +38,20 @@ pub(super) struct Surroundings<'a> {
 }
 
 pub(super) struct Awake<'a> {
-    mailbox: &'a mut mpsc::Receiver<Event>,
+    mailbox: &'a mut Mailbox,
+    instance: InstanceId,
     around: Surroundings<'a>,
     /// The event that woke the object; waits for the constructor.
     first: Option<Event>,
     next_call: CallId,
     callers: Vec<(CallId, Caller)>,
+    /// The length of the chain of every call without an answer.
+    running: Vec<(CallId, usize)>,
+    /// How many calls run, by that length.
+    running_by_length: Vec<usize>,
     outbox: Outbox<Effect>,
-    alarm_deadlines: Deadlines,
+    deadlines: Deadlines,
+    section_timer: SectionTimer,
     idle_since: Option<Moment>,
     idle_timer: Option<Sleep>,
     leaving: Option<Leaving>,
@@ -65,18 +76,23 @@ struct Leaving {
 
 impl<'a> Awake<'a> {
     pub(super) fn new(
-        mailbox: &'a mut mpsc::Receiver<Event>,
+        mailbox: &'a mut Mailbox,
+        instance: InstanceId,
         around: Surroundings<'a>,
         first: Event,
     ) -> Self {
         Self {
             mailbox,
+            instance,
             around,
             first: Some(first),
             next_call: 0,
             callers: Vec::new(),
+            running: Vec::new(),
+            running_by_length: Vec::new(),
             outbox: Outbox::default(),
-            alarm_deadlines: Deadlines::default(),
+            deadlines: Deadlines::default(),
+            section_timer: SectionTimer::default(),
             idle_since: None,
             idle_timer: None,
             leaving: None,
@@ -128,12 +144,17 @@ impl<'a> Awake<'a> {
             match effect {
                 Effect::Chunk { permit, chunk } => drop(permit.send(chunk)),
                 Effect::Frame { socket, frame } => self.around.hub.transmit(socket, frame),
+                Effect::Broadcast { sockets, message } => {
+                    self.around.hub.transmit_to_all(&sockets, &message);
+                }
+                // Nobody may be left who waits.
+                Effect::Depart(depart) => drop(depart.send(())),
+                Effect::Call { to, event } => self.around.registry.call(to, event),
                 Effect::Reply { call, result } => {
                     let at = self.callers.iter().position(|(id, _)| *id == call);
                     let at = at.expect("a call is answered once");
                     let (_, caller) = self.callers.swap_remove(at);
-                    self.alarm_deadlines.remove(call);
-                    let result = result.map_err(|message| Fault::Guest(message.into()));
+                    self.deadlines.remove(call);
                     caller.answer(self.around.who, result);
                 }
             }
@@ -156,30 +177,44 @@ impl<'a> Awake<'a> {
         if let Some(first) = self.first.take() {
             return Poll::Ready(first);
         }
-        if self.leaving.is_some() || load.calls >= self.around.options.concurrent_events {
+        if load.shut.is_some() {
             return Poll::Pending;
         }
-        match self.mailbox.poll_recv(cx) {
-            Poll::Ready(Some(event)) => Poll::Ready(event),
-            // The registry holds a sender as long as the slot exists.
-            Poll::Ready(None) | Poll::Pending => Poll::Pending,
-        }
+        let entrance = Entrance {
+            running: &self.running_by_length,
+            most: self.around.options.concurrent_events,
+            leaving: self.leaving.is_some().then_some(self.instance),
+        };
+        self.mailbox.poll_next(cx, entrance)
     }
 
     fn start(&mut self, event: Event) -> Next {
         let id = self.next_call;
         self.next_call += 1;
-        if is_alarm(&event) {
-            self.alarm_deadlines.add(id, self.around.clock);
-        }
+        self.deadlines.add(id, &event.kind, &self.around);
+        let length = event.chain().length() as usize;
         let (caller, request_id, kind) = Caller::of(event);
         self.callers.push((id, caller));
+        self.running_by_length
+            .resize(self.running_by_length.len().max(length + 1), 0);
+        self.running_by_length[length] += 1;
+        self.running.push((id, length));
         self.set_idle_since(None);
         Next::Start(Call {
             id,
             request_id,
             kind,
+            direct: None,
         })
+    }
+
+    /// A call has its answer, which may still wait for the gate.
+    fn answered(&mut self, call: CallId) {
+        let at = self.running.iter().position(|(id, _)| *id == call);
+        let (_, length) = self
+            .running
+            .swap_remove(at.expect("a call is answered once"));
+        self.running_by_length[length] -= 1;
     }
 
     /// Starts leaving when the registry asks for it.
@@ -242,7 +277,13 @@ impl<'a> Awake<'a> {
 }
 
 impl Life for Awake<'_> {
-    fn release(&mut self, effects: Vec<Effect>, gate: Ticket) {
+    fn release(&mut self, effects: Vec<Effect>, gate: Option<Ticket>) {
+        let gate = gate.expect("an object has a database");
+        for effect in &effects {
+            if let Effect::Reply { call, .. } = effect {
+                self.answered(*call);
+            }
+        }
         if let Some(effects) = self.outbox.pass(gate, effects) {
             self.send(effects);
         }
@@ -252,12 +293,32 @@ impl Life for Awake<'_> {
         self.around.note.set(summary);
     }
 
+    fn woken_by(&self) -> Option<(RequestId, Chain)> {
+        let event = self.first.as_ref()?;
+        Some((event.request_id, event.chain().clone()))
+    }
+
+    fn refuse_reentrant(&mut self, cx: &mut Context<'_>, gate: &'static str, shut: &[During]) {
+        let is_shut = |during: During| shut.contains(&during);
+        for event in self.mailbox.poll_reentrant(cx, self.instance, is_shut) {
+            let who = self.around.who;
+            let chain = event.chain().to(&who.class, &who.object).into();
+            let fault = Fault::Reentrant { chain, gate };
+            Caller::of(event).0.answer(who, Err(fault));
+        }
+    }
+
     fn poll_next(&mut self, cx: &mut Context<'_>, load: Load) -> Poll<Next> {
         if let Err(reset) = self.poll_outbox(cx) {
             self.cause = Some(reset);
             return Poll::Ready(Next::Stop);
         }
-        if let Poll::Ready(reset) = self.alarm_deadlines.poll(cx) {
+        if let Poll::Ready(reset) = self.deadlines.poll(cx) {
+            self.cause = Some(reset);
+            return Poll::Ready(Next::Stop);
+        }
+        let clock = self.around.clock;
+        if let Poll::Ready(reset) = self.section_timer.poll(cx, load.shut, clock) {
             self.cause = Some(reset);
             return Poll::Ready(Next::Stop);
         }

@@ -39,8 +39,17 @@ fn report(who: &Identity, request: RequestId, fault: &Fault) {
     match fault {
         // The instance has logged its trap with the stack.
         Fault::Reset(Reset::Trap(_)) => tracing::debug!(class, object, %request, "{fault}"),
-        Fault::Guest(_) | Fault::Reset(_) => tracing::error!(class, object, %request, "{fault}"),
-        Fault::Overloaded { .. } | Fault::Exhausted(_) | Fault::ShuttingDown => {
+        // Calls that do not fit are the caller's to mend, and it is told.
+        Fault::Declared { .. } | Fault::BadCall(_) => {
+            tracing::debug!(class, object, %request, "{fault}");
+        }
+        Fault::Guest(_) | Fault::Reset(_) | Fault::Reentrant { .. } => {
+            tracing::error!(class, object, %request, "{fault}")
+        }
+        Fault::Overloaded { .. }
+        | Fault::Exhausted(_)
+        | Fault::Late { .. }
+        | Fault::ShuttingDown => {
             tracing::warn!(class, object, %request, "{fault}");
         }
     }

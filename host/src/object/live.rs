@@ -6,12 +6,13 @@
 use std::sync::Arc;
 
 use dormouse_storage::{Database, ObjectKey};
-use tokio::sync::{OwnedSemaphorePermit, mpsc};
+use tokio::sync::OwnedSemaphorePermit;
 
 use super::alarm::{self, Asleep};
 use super::awake::{Awake, Surroundings};
 use super::caller::Caller;
-use super::registry::{Inner, Key, Served};
+use super::mailbox::Mailbox;
+use super::registry::{Inner, Key, Registry, Served};
 use super::signal::{EVICT, REPLACE, RESET, Signal};
 use crate::alarm::{Address, Note};
 use crate::event::{Event, Fault};
@@ -23,7 +24,7 @@ pub(super) struct Live {
     registry: Arc<Inner>,
     key: Key,
     who: Identity,
-    mailbox: mpsc::Receiver<Event>,
+    mailbox: Mailbox,
     signal: Arc<Signal>,
     hub: Arc<Hub>,
 }
@@ -33,7 +34,7 @@ impl Live {
         registry: Arc<Inner>,
         key: Key,
         object: ObjectName,
-        mailbox: mpsc::Receiver<Event>,
+        mailbox: Mailbox,
         signal: Arc<Signal>,
         hub: Arc<Hub>,
     ) -> Self {
@@ -52,7 +53,7 @@ impl Live {
     }
 
     pub(super) async fn run(mut self) {
-        while let Some(event) = self.mailbox.recv().await {
+        while let Some(event) = self.mailbox.next().await {
             self.live_once(event).await;
             if self.registry.retire(&self.key, &self.mailbox) {
                 return;
@@ -78,15 +79,17 @@ impl Live {
             Ok(awoken) => awoken,
             Err(fault) => return Caller::of(event).0.answer(&self.who, Err(fault)),
         };
+        let registry = Registry::from(self.registry.clone());
         let around = Surroundings {
             who: &self.who,
+            registry: &registry,
             signal: &self.signal,
             hub: &self.hub,
             note: &note,
             clock: &self.registry.clock,
             options: &served.options,
         };
-        let mut awake = Awake::new(&mut self.mailbox, around, event);
+        let mut awake = Awake::new(&mut self.mailbox, instance.id(), around, event);
         let exit = instance.run(&mut awake).await;
         let finished = awake.finish(exit).await;
         let runs = instance.take_alarm_runs();
@@ -137,10 +140,11 @@ impl Live {
         let room = self.registry.room().await?;
         let options = &served.options;
         let clock = &self.registry.clock;
-        let (vars, limits, hub) = (&options.vars, &options.limits, self.hub.clone());
+        let (environment, limits) = (&served.environment, &options.limits);
+        let (who, hub) = (self.who.clone(), self.hub.clone());
         let instance = served
             .code
-            .instantiate(self.who.clone(), database, vars, limits, clock, hub)
+            .instantiate(who, database, environment, limits, clock, hub)
             .await;
         let instance = instance.map_err(|error| {
             Fault::Exhausted(format!("no instance could be made: {error}").into())

@@ -1,30 +1,24 @@
 //! Mail: how a pump reaches the object behind its socket.
 
-use std::time::Duration;
-
 use tokio::sync::oneshot;
 
 use super::registry::{Key, Registry};
+use crate::clock::Clock;
 use crate::event::{Event, Fault, Kind, Reply, RequestId};
-use crate::id::{Namespace, ObjectName};
-use crate::socket::Deliver;
+use crate::guest::Identity;
+use crate::socket::{Deliver, Owner};
 
 /// One object's address, kept by each of its sockets.
 #[derive(Debug)]
 pub struct Mail {
     registry: Registry,
-    namespace: Namespace,
-    object: ObjectName,
+    owner: Owner,
 }
 
 impl Mail {
     #[must_use]
-    pub const fn new(registry: Registry, namespace: Namespace, object: ObjectName) -> Self {
-        Self {
-            registry,
-            namespace,
-            object,
-        }
+    pub const fn new(registry: Registry, owner: Owner) -> Self {
+        Self { registry, owner }
     }
 }
 
@@ -36,25 +30,25 @@ impl Deliver for Mail {
             kind,
             reply,
         };
-        self.registry
-            .deliver(&self.namespace, self.object.clone(), event);
+        let Owner { class, object } = self.owner.clone();
+        self.registry.call(Identity { class, object }, event);
         answer
     }
 
     fn is_handled(&self) -> bool {
         let served = self.registry.served();
         let mut classes = served.code.classes().iter();
-        classes.any(|class| class.name == self.namespace.class && class.websocket)
+        classes.any(|class| class.name == self.owner.class && class.websocket)
     }
 
-    fn now(&self) -> Duration {
-        self.registry.clock().unix()
+    fn clock(&self) -> &Clock {
+        self.registry.clock()
     }
 
     fn gone(&self) {
         self.registry.prune(&Key {
-            class: self.namespace.class.clone(),
-            id: self.object.id,
+            class: self.owner.class.clone(),
+            id: self.owner.object.id,
         });
     }
 }

@@ -8,10 +8,13 @@
 mod alarm;
 mod awake;
 mod caller;
+mod deadlines;
 mod live;
 mod mail;
+mod mailbox;
 mod registry;
+mod section;
 mod signal;
 
 pub use mail::Mail;
-pub use registry::{Options, Registry, Served};
+pub use registry::{Options, Registry, Served, namespaces};

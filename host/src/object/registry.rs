@@ -11,15 +11,17 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock};
 use std::time::Duration;
 
 use dormouse_storage::{Dead, Storage};
-use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc, watch};
+use tokio::sync::mpsc::error::TrySendError;
+use tokio::sync::{OwnedSemaphorePermit, Semaphore, watch};
 
 use super::caller::Caller;
 use super::live::Live;
+use super::mailbox::{self, Mailbox, mailbox};
 use super::signal::{CLOSE, EVICT, REPLACE, RESET, Signal};
 use crate::alarm::{Address, Alarms};
 use crate::clock::Clock;
 use crate::event::{Event, Fault};
-use crate::guest::{Code, Identity, Limits};
+use crate::guest::{Code, Environment, Identity, Limits};
 use crate::id::{Namespace, ObjectId, ObjectName};
 use crate::socket::Hub;
 
@@ -41,8 +43,6 @@ pub struct Options {
     /// How long events on replaced code, or at shutdown, may take to finish.
     pub drain: Duration,
     pub limits: Limits,
-    /// The guest's environment variables.
-    pub vars: Vec<(String, String)>,
 }
 
 /// Code together with what it runs under: replaced as a whole by a deployment.
@@ -50,6 +50,8 @@ pub struct Options {
 pub struct Served {
     pub code: Arc<Code>,
     pub namespaces: HashMap<Arc<str>, Namespace>,
+    /// What its guests find by name.
+    pub environment: Arc<Environment>,
     pub options: Options,
     /// Classes whose objects are named by the whole path behind the class.
     pub whole_path: BTreeSet<String>,
@@ -98,7 +100,7 @@ struct Entry {
 
 #[derive(Debug)]
 struct Slot {
-    mailbox: mpsc::Sender<Event>,
+    mailbox: mailbox::Sender,
     signal: Arc<Signal>,
 }
 
@@ -115,19 +117,31 @@ impl Refused {
 }
 
 impl Served {
-    /// The classes of `code`, each with a namespace named after it. The name of the
-    /// app has no part in ids: renaming it must not lose its objects from sight.
     #[must_use]
-    pub fn new(code: Arc<Code>, options: Options) -> Self {
-        let namespace = |class: &Arc<str>| Namespace::new(class, class);
-        let classes = code.classes().iter().map(|class| &class.name);
-        let namespaces = classes.map(|name| (name.clone(), namespace(name)));
+    pub fn new(code: Arc<Code>, environment: Arc<Environment>, options: Options) -> Self {
         Self {
-            namespaces: namespaces.collect(),
+            namespaces: namespaces(&code),
+            environment,
             code,
             options,
             whole_path: BTreeSet::new(),
         }
+    }
+}
+
+/// The classes of `code`, each with a namespace named after it. The name of the app
+/// has no part in ids: renaming it must not lose its objects from sight.
+#[must_use]
+pub fn namespaces(code: &Code) -> HashMap<Arc<str>, Namespace> {
+    let classes = code.classes().iter().map(|class| &class.name);
+    classes
+        .map(|class| (class.clone(), Namespace::new(class, class)))
+        .collect()
+}
+
+impl From<Arc<Inner>> for Registry {
+    fn from(inner: Arc<Inner>) -> Self {
+        Self(inner)
     }
 }
 
@@ -173,12 +187,14 @@ impl Registry {
     /// Puts an event into the object's mailbox; never waits. Whatever happens to
     /// it, its reply channel is answered or closed.
     pub fn deliver(&self, namespace: &Namespace, object: ObjectName, event: Event) {
-        if let Err(refused) = self.0.try_deliver(namespace, &object, event) {
+        let class = namespace.class.clone();
+        self.call(Identity { class, object }, event);
+    }
+
+    /// The same for one object of a class.
+    pub fn call(&self, who: Identity, event: Event) {
+        if let Err(refused) = self.0.try_deliver(&who.class, &who.object, event) {
             let Refused { event, fault } = *refused;
-            let who = Identity {
-                class: namespace.class.clone(),
-                object,
-            };
             Caller::of(event).0.answer(&who, Err(fault));
         }
     }
@@ -191,7 +207,13 @@ impl Registry {
         found.expect("it was waited for")
     }
 
-    pub(super) fn clock(&self) -> &Clock {
+    /// Room for an instance that is no object; makes idle objects sleep if need be.
+    pub async fn room(&self) -> Result<OwnedSemaphorePermit, Fault> {
+        self.0.room().await
+    }
+
+    #[must_use]
+    pub fn clock(&self) -> &Clock {
         &self.0.clock
     }
 
@@ -268,7 +290,7 @@ impl Inner {
 
     fn try_deliver(
         self: &Arc<Self>,
-        namespace: &Namespace,
+        class: &Arc<str>,
         object: &ObjectName,
         event: Event,
     ) -> Result<(), Box<Refused>> {
@@ -276,7 +298,7 @@ impl Inner {
             return Err(Refused::new(event, Fault::ShuttingDown));
         }
         let key = Key {
-            class: namespace.class.clone(),
+            class: class.clone(),
             id: object.id,
         };
         let mut shard = self.shard(&key);
@@ -289,20 +311,18 @@ impl Inner {
         let slot = entry
             .slot
             .get_or_insert_with(|| self.open_slot(&slot_key, object.clone(), hub.clone()));
-        match slot.mailbox.try_send(event) {
+        match slot.mailbox.try_send(event).map_err(|error| *error) {
             Ok(()) => Ok(()),
-            Err(mpsc::error::TrySendError::Full(event)) => {
-                let events = slot.mailbox.max_capacity();
+            Err(TrySendError::Full(event)) => {
+                let events = slot.mailbox.capacity();
                 Err(Refused::new(event, Fault::Overloaded { events }))
             }
-            Err(mpsc::error::TrySendError::Closed(event)) => {
-                Err(Refused::new(event, Fault::ShuttingDown))
-            }
+            Err(TrySendError::Closed(event)) => Err(Refused::new(event, Fault::ShuttingDown)),
         }
     }
 
     fn open_slot(self: &Arc<Self>, key: &Key, object: ObjectName, hub: Arc<Hub>) -> Slot {
-        let (sender, mailbox) = mpsc::channel(self.served().options.mailbox_events);
+        let (sender, mailbox) = mailbox(self.served().options.mailbox_events);
         let signal = Arc::new(Signal::default());
         let live = Live::new(
             self.clone(),
@@ -320,7 +340,7 @@ impl Inner {
     }
 
     /// Closes the slot of an object that sleeps and has no mail. False: mail came.
-    pub(super) fn retire(&self, key: &Key, mailbox: &mpsc::Receiver<Event>) -> bool {
+    pub(super) fn retire(&self, key: &Key, mailbox: &Mailbox) -> bool {
         let mut shard = self.shard(key);
         if !mailbox.is_empty() {
             return false;

@@ -1,21 +1,24 @@
 //! Ingress: one request at the public door, until its response begins.
 //!
-//! The default router: `/{class}/{name}/{rest}` goes to the object `name` of
-//! `class`, which sees `/{rest}`. Of a class that the manifest's `[router]` lists,
-//! all that follows the class is the name, as it was sent. Decides nothing about the object itself: it
-//! makes an id and an event and waits for the reply.
+//! Every path goes to the app's worker. An app without one has the default
+//! router: `/{class}/{name}/{rest}` goes to the object `name` of `class`, which
+//! sees `/{rest}`; of a class that the manifest's `[router]` lists, all that
+//! follows the class is the name, as it was sent. Decides nothing about worker or
+//! object: it makes an event and waits for the reply.
 
 use std::borrow::Cow;
+use std::sync::Arc;
 
 use axum::body::Body as HttpBody;
 use axum::response::{IntoResponse, Response};
 use http::header::{CONNECTION, HeaderName};
 use http::request::Parts;
-use http::{HeaderMap, Request, StatusCode};
+use http::{HeaderMap, Method, Request, StatusCode};
 use percent_encoding::percent_decode_str;
-use tokio::sync::oneshot;
+use tokio::sync::{Semaphore, oneshot};
 
 use super::Limits;
+use super::assets::Assets;
 use super::body::{self, Overflow, Refused};
 use super::problem::Problem;
 use super::reply::{self, HOP_BY_HOP};
@@ -23,13 +26,28 @@ use super::upgrade;
 use crate::event::{self, Event, Fault, Kind, Reply, RequestId, Reset};
 use crate::id::{Namespace, ObjectName};
 use crate::object::{Mail, Registry, Served};
+use crate::socket::Deflate;
+use crate::worker::{Pool, Workers};
 
 /// The door's own state; cheap to clone.
 #[derive(Clone, Debug)]
 pub(super) struct Door {
     pub(super) registry: Registry,
+    pub(super) workers: Workers,
+    pub(super) assets: Assets,
+    /// One for each request whose answer has not begun.
+    pub(super) places: Arc<Semaphore>,
     pub(super) limits: Limits,
     pub(super) scheme: &'static str,
+    pub(super) deflate: Deflate,
+}
+
+/// A request as it came, checked as far as both ways need it.
+struct Client {
+    request_id: RequestId,
+    parts: Parts,
+    body: HttpBody,
+    wish: Option<upgrade::Wish>,
 }
 
 /// Where a path leads.
@@ -57,13 +75,82 @@ impl Door {
         mut parts: Parts,
         body: HttpBody,
     ) -> Result<Response, Problem> {
+        let _place = self.places.try_acquire().map_err(|_| self.crowded())?;
         self.check_headers(&parts.headers)?;
+        if let Some(file) = self.assets.find(&parts).await {
+            return Ok(file);
+        }
         let wish = upgrade::wish(&mut parts)?;
+        let client = Client {
+            request_id,
+            parts,
+            body,
+            wish,
+        };
+        match self.workers.current() {
+            Some(worker) => self.ask_worker(&worker, client).await,
+            None => self.ask_object(client).await,
+        }
+    }
+
+    async fn ask_worker(&self, worker: &Arc<Pool>, client: Client) -> Result<Response, Problem> {
+        let Client {
+            request_id, parts, ..
+        } = client;
+        let (request, overflow) = self
+            .request(&parts, parts.uri.path(), client.body, client.wish.as_ref())
+            .await?;
+        let result = self
+            .unless_crossed(overflow, worker.ask(request_id, request))
+            .await?;
+        let explain = |fault: &Fault| Problem::of_worker(fault, request_id);
+        Ok(self.answer(result, client.wish, &parts.method, explain))
+    }
+
+    async fn ask_object(&self, client: Client) -> Result<Response, Problem> {
+        let Client {
+            request_id, parts, ..
+        } = client;
         let served = self.registry.served();
         let route = self.route(&served, parts.uri.path())?;
         let namespace = served.namespaces.get(route.class);
         let namespace = namespace.ok_or_else(|| self.unknown_class(route.class))?;
         let object = namespace.id_from_name(&route.name);
+        let (request, overflow) = self
+            .request(&parts, route.rest, client.body, client.wish.as_ref())
+            .await?;
+        let answer = self.deliver(namespace, object, request_id, request);
+        let result = self.unless_crossed(overflow, answer).await?;
+        let explain = |fault: &Fault| Problem::of(fault, request_id);
+        Ok(self.answer(result, client.wish, &parts.method, explain))
+    }
+
+    fn answer(
+        &self,
+        result: Result<Reply, Fault>,
+        wish: Option<upgrade::Wish>,
+        method: &Method,
+        explain: impl FnOnce(&Fault) -> Problem,
+    ) -> Response {
+        match (result, wish) {
+            (Ok(Reply::Upgrade { headers, socket }), Some(wish)) => {
+                let object = Mail::new(self.registry.clone(), socket.owner.clone());
+                reply::upgrade(headers, |headers| {
+                    wish.grant(headers, socket, self.deflate.clone(), object)
+                })
+            }
+            (result, _) => reply::respond(result, method, explain),
+        }
+    }
+
+    /// The event's request; `path` is the part of the path that it sees.
+    async fn request(
+        &self,
+        parts: &Parts,
+        path: &str,
+        body: HttpBody,
+        wish: Option<&upgrade::Wish>,
+    ) -> Result<(event::Request, Option<Overflow>), Problem> {
         let limit = self.limits.request_body_bytes;
         let (body, overflow) = body::receive(body, limit).await.map_err(|why| match why {
             Refused::TooLarge => Problem::body_too_large(limit),
@@ -71,24 +158,25 @@ impl Door {
         })?;
         let request = event::Request {
             method: parts.method.to_string(),
-            url: self.url(&parts, route.rest),
+            url: self.url(parts, path),
             headers: end_to_end(&parts.headers),
             body,
-            upgrade: wish.as_ref().map(|wish| wish.protocols.clone()),
+            upgrade: wish.map(|wish| wish.protocols.clone()),
         };
-        let answer = self.deliver(namespace, object.clone(), request_id, request);
-        let result = tokio::select! {
+        Ok((request, overflow))
+    }
+
+    /// The answer, unless the body that flows crosses its limit before.
+    async fn unless_crossed<T>(
+        &self,
+        overflow: Option<Overflow>,
+        answer: impl Future<Output = T>,
+    ) -> Result<T, Problem> {
+        tokio::select! {
             biased;
-            () = crossed(overflow) => return Err(Problem::body_too_large(limit)),
-            result = answer => result,
-        };
-        Ok(match (result, wish) {
-            (Ok(Reply::Upgrade { headers, socket }), Some(wish)) => {
-                let object = Mail::new(self.registry.clone(), namespace.clone(), object);
-                reply::upgrade(headers, |headers| wish.grant(headers, socket, object))
-            }
-            (result, _) => reply::respond(result, &parts.method, request_id),
-        })
+            () = crossed(overflow) => Err(Problem::body_too_large(self.limits.request_body_bytes)),
+            answer = answer => Ok(answer),
+        }
     }
 
     async fn deliver(
@@ -109,6 +197,20 @@ impl Door {
         answer
             .await
             .unwrap_or(Err(Fault::Reset(Reset::ShuttingDown)))
+    }
+
+    fn crowded(&self) -> Problem {
+        Problem::new(
+            StatusCode::SERVICE_UNAVAILABLE,
+            "urn:dormouse:problem:overloaded",
+            "The app is overloaded",
+            format!(
+                "{} requests wait for their answers already; try again later, or raise \
+                 `limits.concurrent_requests`",
+                self.limits.concurrent_requests
+            ),
+        )
+        .retryable()
     }
 
     fn check_headers(&self, headers: &HeaderMap) -> Result<(), Problem> {

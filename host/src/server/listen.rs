@@ -7,6 +7,7 @@ use std::convert::Infallible;
 use std::fmt::Display;
 use std::io;
 use std::net::SocketAddr;
+use std::sync::Arc;
 use std::time::Duration;
 
 use axum::body::Body as HttpBody;
@@ -18,12 +19,15 @@ use hyper_util::server::conn::auto;
 use hyper_util::server::graceful::GracefulShutdown;
 use tokio::io::DuplexStream;
 use tokio::net::{TcpListener, TcpStream};
-use tokio::sync::oneshot;
+use tokio::sync::{Semaphore, oneshot};
 use tokio::task::JoinHandle;
 
 use super::Limits;
+use super::assets::Assets;
 use super::ingress::Door;
 use crate::object::Registry;
+use crate::socket::Deflate;
+use crate::worker::Workers;
 
 /// A client must finish its request head within this time.
 const HEAD_TIMEOUT: Duration = Duration::from_secs(30);
@@ -52,12 +56,18 @@ impl Server {
     pub async fn start(
         at: Option<SocketAddr>,
         registry: Registry,
+        workers: Workers,
+        assets: Assets,
         limits: Limits,
     ) -> io::Result<Self> {
         let door = Door {
             registry,
+            workers,
+            assets,
+            places: Arc::new(Semaphore::new(limits.concurrent_requests)),
             limits,
             scheme: "http",
+            deflate: Deflate::default(),
         };
         let listening = match at {
             Some(at) => Some(Listening::start(at, door.clone()).await?),

@@ -5,6 +5,7 @@
 //! comes back into a response. Knows axum and hyper; neither wasm, nor SQL, nor
 //! whether an object is awake.
 
+mod assets;
 mod body;
 mod ingress;
 mod listen;
@@ -12,6 +13,7 @@ mod problem;
 mod reply;
 mod upgrade;
 
+pub use assets::Assets;
 pub use listen::Server;
 
 /// What a client may send.
@@ -21,6 +23,8 @@ pub struct Limits {
     pub request_body_bytes: u64,
     /// Names and values together; more is answered with 431.
     pub request_header_bytes: usize,
+    /// Requests of all clients whose answers have not begun; one more gets 503.
+    pub concurrent_requests: usize,
 }
 
 impl Default for Limits {
@@ -28,6 +32,7 @@ impl Default for Limits {
         Self {
             request_body_bytes: 100 << 20,
             request_header_bytes: 64 << 10,
+            concurrent_requests: 10_000,
         }
     }
 }

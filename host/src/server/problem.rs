@@ -52,6 +52,11 @@ impl Problem {
         self
     }
 
+    pub(super) const fn retryable(mut self) -> Self {
+        self.retryable = true;
+        self
+    }
+
     pub(super) fn with_classes(mut self, classes: Vec<String>) -> Self {
         self.classes = Some(classes);
         self
@@ -68,6 +73,49 @@ impl Problem {
         )
     }
 
+    /// As `of`, when it was the worker in front and no object that failed.
+    pub(super) fn of_worker(fault: &Fault, request: RequestId) -> Self {
+        let mut problem = match fault {
+            Fault::Guest(_) => Self::new(
+                StatusCode::INTERNAL_SERVER_ERROR,
+                "urn:dormouse:problem:worker-failed",
+                "The worker failed",
+                "the worker's code answered with an error; its message is in the log under this request id",
+            ),
+            Fault::Reset(reset) => Self::new(
+                StatusCode::INTERNAL_SERVER_ERROR,
+                "urn:dormouse:problem:worker-reset",
+                "The worker was reset",
+                format!(
+                    "the worker's instance ended with all its requests: {reset}; the next request has another{}",
+                    hint(reset)
+                ),
+            ),
+            Fault::Overloaded { events } => Self::new(
+                StatusCode::SERVICE_UNAVAILABLE,
+                "urn:dormouse:problem:overloaded",
+                "The worker is overloaded",
+                format!(
+                    "the worker is overloaded: {events} requests are under way already; try again \
+                     later, or raise `worker.instances` or `worker.concurrent_requests`"
+                ),
+            ),
+            Fault::Exhausted(why) => Self::new(
+                StatusCode::SERVICE_UNAVAILABLE,
+                "urn:dormouse:problem:exhausted",
+                "The host is full",
+                format!("the host cannot make another instance of the worker now: {why}"),
+            ),
+            Fault::Late { .. }
+            | Fault::ShuttingDown
+            | Fault::Declared { .. }
+            | Fault::BadCall(_)
+            | Fault::Reentrant { .. } => return Self::of(fault, request),
+        };
+        problem.retryable = fault.retryable();
+        problem.with_request(request)
+    }
+
     /// What the caller may know of a fault; the log knows the rest.
     pub(super) fn of(fault: &Fault, request: RequestId) -> Self {
         let mut problem = match fault {
@@ -82,9 +130,23 @@ impl Problem {
                 "urn:dormouse:problem:object-reset",
                 "The object was reset",
                 format!(
-                    "{fault}; what was committed stays, the next request starts it afresh{}",
+                    "{}; what was committed stays, the next request starts it afresh{}",
+                    told(reset),
                     hint(reset)
                 ),
+            ),
+            // Answers to calls of methods, which have a door of their own.
+            Fault::Declared { .. } | Fault::BadCall(_) => Self::new(
+                StatusCode::UNPROCESSABLE_ENTITY,
+                "urn:dormouse:problem:call-failed",
+                "The call was not done",
+                fault.to_string(),
+            ),
+            Fault::Reentrant { .. } => Self::new(
+                StatusCode::LOOP_DETECTED,
+                "urn:dormouse:problem:reentrant",
+                "The call would wait for ever",
+                fault.to_string(),
             ),
             Fault::Overloaded { .. } => Self::new(
                 StatusCode::SERVICE_UNAVAILABLE,
@@ -98,6 +160,12 @@ impl Problem {
                 "The host is full",
                 fault.to_string(),
             ),
+            Fault::Late { .. } => Self::new(
+                StatusCode::GATEWAY_TIMEOUT,
+                "urn:dormouse:problem:worker-late",
+                "The worker did not answer in time",
+                format!("{fault}; answer sooner, or raise `worker.response_ms`"),
+            ),
             Fault::ShuttingDown => Self::new(
                 StatusCode::SERVICE_UNAVAILABLE,
                 "urn:dormouse:problem:shutting-down",
@@ -107,6 +175,16 @@ impl Problem {
         };
         problem.retryable = fault.retryable();
         problem.with_request(request)
+    }
+}
+
+/// A guest's own words are for the log.
+fn told(reset: &Reset) -> String {
+    match reset {
+        Reset::Section(_) => "the object was reset: its critical section failed; the reason is \
+                              in the log under this request id"
+            .to_owned(),
+        other => format!("the object was reset: {other}"),
     }
 }
 

@@ -38,17 +38,20 @@ pub(super) fn mark(mut response: Response, request: RequestId) -> Response {
     response
 }
 
+/// `explain` says what a fault means to the client.
 pub(super) fn respond(
     result: Result<Reply, Fault>,
     method: &Method,
-    request: RequestId,
+    explain: impl FnOnce(&Fault) -> Problem,
 ) -> Response {
     match result {
         Ok(Reply::Response(answer)) => {
             convert(answer, method).unwrap_or_else(|invalid| refuse(&invalid))
         }
-        Ok(Reply::Upgrade { .. } | Reply::Alarms(_) | Reply::Done) => refuse(&Invalid::Status(101)),
-        Err(fault) => Problem::of(&fault, request).into_response(),
+        Ok(Reply::Upgrade { .. } | Reply::Method(_) | Reply::Alarms(_) | Reply::Done) => {
+            refuse(&Invalid::Status(101))
+        }
+        Err(fault) => explain(&fault).into_response(),
     }
 }
 

@@ -9,20 +9,16 @@ use http::request::Parts;
 use http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode, Version, header};
 use hyper::upgrade::OnUpgrade;
 use hyper_util::rt::TokioIo;
-use tokio_tungstenite::WebSocketStream;
 use tokio_tungstenite::tungstenite::handshake::derive_accept_key;
-use tokio_tungstenite::tungstenite::protocol::{Role, WebSocketConfig};
 
 use super::problem::Problem;
-use crate::socket::{Deliver, MAX_MESSAGE_BYTES, OpenSocket, pump};
-
-/// Small, because most sockets sleep most of the time (bytes).
-const READ_BUFFER_BYTES: usize = 4 << 10;
+use crate::socket::{Agreed, Deflate, Deliver, OpenSocket, Packing, negotiate, pump};
 
 /// A client's well-formed wish for a WebSocket.
 pub(super) struct Wish {
     pub(super) protocols: Vec<String>,
     accept: HeaderValue,
+    compression: Option<Agreed>,
     connection: OnUpgrade,
 }
 
@@ -49,7 +45,11 @@ pub(super) fn wish(parts: &mut Parts) -> Result<Option<Wish>, Problem> {
     }
     let accept = derive_accept_key(key.as_bytes());
     let accept = HeaderValue::try_from(accept).expect("base64 is a header value");
-    let protocols = protocols(headers);
+    let protocols = words(headers, header::SEC_WEBSOCKET_PROTOCOL)
+        .map(str::to_owned)
+        .collect();
+    let offers: Vec<&str> = words(headers, header::SEC_WEBSOCKET_EXTENSIONS).collect();
+    let compression = negotiate(&offers.join(","));
     let connection = parts
         .extensions
         .remove::<OnUpgrade>()
@@ -57,6 +57,7 @@ pub(super) fn wish(parts: &mut Parts) -> Result<Option<Wish>, Problem> {
     Ok(Some(Wish {
         protocols,
         accept,
+        compression,
         connection,
     }))
 }
@@ -67,16 +68,21 @@ impl Wish {
         self,
         headers: HeaderMap,
         socket: OpenSocket,
+        deflate: Deflate,
         object: impl Deliver,
     ) -> Response {
         let connection = self.connection;
+        let packing = Packing {
+            compress: self
+                .compression
+                .as_ref()
+                .is_some_and(|agreed| agreed.compress),
+            inflate: self.compression.as_ref().map(|_| deflate),
+        };
         tokio::spawn(async move {
             match connection.await {
                 Ok(upgraded) => {
-                    let io = TokioIo::new(upgraded);
-                    let config = Some(config());
-                    let stream = WebSocketStream::from_raw_socket(io, Role::Server, config).await;
-                    pump(stream, socket, object).await;
+                    pump(TokioIo::new(upgraded), packing, socket, object).await;
                 }
                 Err(error) => {
                     tracing::debug!(%error, "a client left during the WebSocket handshake");
@@ -92,38 +98,26 @@ impl Wish {
         own.insert(header::CONNECTION, HeaderValue::from_static("upgrade"));
         own.insert(header::UPGRADE, HeaderValue::from_static("websocket"));
         own.insert(header::SEC_WEBSOCKET_ACCEPT, self.accept);
+        if let Some(Agreed { answer, .. }) = self.compression {
+            let answer = HeaderValue::try_from(answer).expect("words are a header value");
+            own.insert(header::SEC_WEBSOCKET_EXTENSIONS, answer);
+        }
         response
     }
 }
 
-fn config() -> WebSocketConfig {
-    WebSocketConfig::default()
-        .read_buffer_size(READ_BUFFER_BYTES)
-        .write_buffer_size(0)
-        .max_message_size(Some(MAX_MESSAGE_BYTES))
-        .max_frame_size(Some(MAX_MESSAGE_BYTES))
-}
-
 /// Whether one of the comma-separated words of a header is `word`.
 fn names(headers: &HeaderMap, name: HeaderName, word: &str) -> bool {
-    let values = headers.get_all(name);
-    let mut words = values
-        .iter()
-        .filter_map(|value| value.to_str().ok())
-        .flat_map(|value| value.split(','));
-    words.any(|found| found.trim().eq_ignore_ascii_case(word))
+    words(headers, name).any(|found| found.eq_ignore_ascii_case(word))
 }
 
-fn protocols(headers: &HeaderMap) -> Vec<String> {
-    let values = headers.get_all(header::SEC_WEBSOCKET_PROTOCOL);
+/// The comma-separated words of a header.
+fn words(headers: &HeaderMap, name: HeaderName) -> impl Iterator<Item = &str> {
+    let values = headers.get_all(name).into_iter();
     let words = values
-        .iter()
         .filter_map(|value| value.to_str().ok())
         .flat_map(|value| value.split(','));
-    words
-        .map(|word| word.trim().to_owned())
-        .filter(|word| !word.is_empty())
-        .collect()
+    words.map(str::trim).filter(|word| !word.is_empty())
 }
 
 fn malformed() -> Problem {

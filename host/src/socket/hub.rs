@@ -3,17 +3,16 @@
 //! Shared by the guest's imports (which ask and queue), the object's output gate
 //! (which lets frames go) and the pumps (which write them). Lives as long as the
 //! object is awake or has a socket. Frames wait at two places: behind the gate,
-//! then in the socket's queue; both count as buffered. Sizes are bytes of payload.
+//! then in the socket's line; both count as buffered. Sizes are bytes of payload.
 
 use std::collections::BTreeMap;
-use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use tokio::sync::mpsc;
-use tokio_tungstenite::tungstenite::Utf8Bytes;
-use tokio_tungstenite::tungstenite::protocol::frame::coding::CloseCode;
-use tokio_tungstenite::tungstenite::protocol::{CloseFrame, Message};
+use super::line::Line;
+use super::message::{Close, Message, Outgoing};
+
+use crate::id::ObjectName;
 
 const MAX_SOCKETS: usize = 32_768;
 const MAX_TAGS: usize = 10;
@@ -21,9 +20,10 @@ const MAX_TAG_BYTES: usize = 256;
 const MAX_ATTACHMENT_BYTES: usize = 16_384;
 const MAX_AUTO_RESPONSE_BYTES: usize = 2_048;
 const MAX_REASON_BYTES: usize = 123;
-pub const MAX_MESSAGE_BYTES: usize = 32 << 20;
+pub(super) const MAX_MESSAGE_BYTES: usize = 32 << 20;
 /// A reader this far behind is closed with 1013; one message always fits.
 const MAX_BUFFERED_BYTES: u64 = 16 << 20;
+const MAX_EVENT_TIMEOUT: Duration = Duration::from_millis(604_800_000);
 
 /// Unique within an object as long as the host runs.
 pub type SocketId = u64;
@@ -45,6 +45,13 @@ pub enum Error {
     Invalid(String),
 }
 
+/// The object that took a socket.
+#[derive(Clone, Debug)]
+pub struct Owner {
+    pub class: Arc<str>,
+    pub object: ObjectName,
+}
+
 #[derive(Debug, Default)]
 pub struct Hub(Mutex<State>);
 
@@ -52,7 +59,15 @@ pub struct Hub(Mutex<State>);
 struct State {
     next: SocketId,
     sockets: BTreeMap<SocketId, Entry>,
-    auto_response: Option<(Utf8Bytes, Utf8Bytes)>,
+    auto_response: Option<AutoResponse>,
+    event_timeout: Option<Duration>,
+}
+
+#[derive(Debug)]
+struct AutoResponse {
+    request: String,
+    response: String,
+    encoded: Message,
 }
 
 #[derive(Debug)]
@@ -60,8 +75,7 @@ struct Entry {
     tags: Vec<String>,
     attachment: Option<Vec<u8>>,
     state: SocketState,
-    queue: mpsc::UnboundedSender<Message>,
-    buffered: Arc<AtomicU64>,
+    line: Arc<Line>,
     auto_response_at: Option<Duration>,
 }
 
@@ -69,15 +83,18 @@ struct Entry {
 #[derive(Debug)]
 pub struct OpenSocket {
     pub id: SocketId,
+    /// Whose it is. Not always the object that the client asked: a request can be
+    /// passed on.
+    pub owner: Owner,
     pub(super) hub: Arc<Hub>,
-    pub(super) queue: mpsc::UnboundedReceiver<Message>,
-    pub(super) buffered: Arc<AtomicU64>,
+    pub(super) line: Arc<Line>,
 }
 
 impl Hub {
     /// Takes a socket in; frames queue until a pump carries them.
     pub fn accept(
         self: &Arc<Self>,
+        owner: Owner,
         tags: Vec<String>,
         attachment: Option<Vec<u8>>,
     ) -> Result<OpenSocket, Error> {
@@ -91,22 +108,20 @@ impl Hub {
         }
         let id = state.next;
         state.next += 1;
-        let (sender, queue) = mpsc::unbounded_channel();
-        let buffered = Arc::new(AtomicU64::new(0));
+        let line = Arc::new(Line::default());
         let entry = Entry {
             tags,
             attachment,
             state: SocketState::Open,
-            queue: sender,
-            buffered: buffered.clone(),
+            line: line.clone(),
             auto_response_at: None,
         };
         state.sockets.insert(id, entry);
         Ok(OpenSocket {
             id,
+            owner,
             hub: self.clone(),
-            queue,
-            buffered,
+            line,
         })
     }
 
@@ -157,7 +172,7 @@ impl Hub {
     pub fn buffered(&self, id: SocketId) -> u64 {
         let state = self.lock();
         let entry = state.sockets.get(&id);
-        entry.map_or(0, |entry| entry.buffered.load(Ordering::Relaxed))
+        entry.map_or(0, |entry| entry.line.buffered())
     }
 
     #[must_use]
@@ -173,40 +188,61 @@ impl Hub {
                 "an auto-response has at most {MAX_AUTO_RESPONSE_BYTES} bytes on each side"
             )));
         }
-        self.lock().auto_response = pair.map(|(a, b)| (a.into(), b.into()));
+        self.lock().auto_response = pair.map(|(request, response)| AutoResponse {
+            request,
+            encoded: Message::text(response.clone()),
+            response,
+        });
         Ok(())
     }
 
     #[must_use]
     pub fn auto_response(&self) -> Option<(String, String)> {
         let state = self.lock();
-        let (request, response) = state.auto_response.as_ref()?;
-        Some((request.to_string(), response.to_string()))
+        let pair = state.auto_response.as_ref()?;
+        Some((pair.request.clone(), pair.response.clone()))
+    }
+
+    /// How long a handler of a socket's event may take; `None`: for ever.
+    #[must_use]
+    pub fn event_timeout(&self) -> Option<Duration> {
+        self.lock().event_timeout
+    }
+
+    pub fn set_event_timeout(&self, timeout: Option<Duration>) -> Result<(), Error> {
+        if timeout.is_some_and(|timeout| timeout.is_zero() || timeout > MAX_EVENT_TIMEOUT) {
+            return Err(Error::Limit(format!(
+                "an event time-out is 1 to {} ms",
+                MAX_EVENT_TIMEOUT.as_millis()
+            )));
+        }
+        self.lock().event_timeout = timeout;
+        Ok(())
     }
 
     /// The answer to a frame that the object need not see.
     pub(super) fn auto_answer(&self, id: SocketId, text: &str, now: Duration) -> Option<Message> {
         let mut state = self.lock();
-        let (request, response) = state.auto_response.as_ref()?;
-        if request.as_str() != text {
+        let pair = state.auto_response.as_ref()?;
+        if pair.request != text {
             return None;
         }
-        let response = response.clone();
+        let answer = pair.encoded.clone();
         state.sockets.get_mut(&id)?.auto_response_at = Some(now);
-        Some(Message::Text(response))
+        Some(answer)
     }
 
     /// Counts a message that the guest sends; it leaves with `transmit`.
     pub fn reserve(&self, id: SocketId, message: &Message) -> Result<(), Error> {
-        if message.len() > MAX_MESSAGE_BYTES {
+        if message.bytes() > MAX_MESSAGE_BYTES {
             return Err(Error::Limit(format!(
                 "a message has at most {MAX_MESSAGE_BYTES} bytes; this one has {}",
-                message.len()
+                message.bytes()
             )));
         }
         let mut state = self.lock();
         let entry = state.sockets.get_mut(&id).ok_or(Error::Closed)?;
-        entry.reserve(message.len() as u64)
+        entry.reserve(message.bytes() as u64)
     }
 
     /// Reserves one message for all sockets with a tag but one; who gets it.
@@ -218,7 +254,7 @@ impl Hub {
         except: Option<SocketId>,
     ) -> Vec<SocketId> {
         let mut state = self.lock();
-        let bytes = message.len() as u64;
+        let bytes = message.bytes() as u64;
         let sockets = state.sockets.iter_mut();
         let wanted = sockets
             .filter(|(id, entry)| Some(**id) != except && tag.is_none_or(|tag| entry.has(tag)));
@@ -228,7 +264,7 @@ impl Hub {
 
     /// Checks a close that the guest asks for; it leaves with `transmit`.
     /// `None`: the socket is closing or closed already.
-    pub fn close(&self, id: SocketId, code: u16, reason: String) -> Result<Option<Message>, Error> {
+    pub fn close(&self, id: SocketId, code: u16, reason: String) -> Result<Option<Close>, Error> {
         if !(1000..5000).contains(&code) || matches!(code, 1004 | 1005 | 1006 | 1015) {
             return Err(Error::Invalid(format!(
                 "{code} is no close code to send; use 1000 or one of 3000 to 4999"
@@ -247,16 +283,23 @@ impl Hub {
         if entry.state != SocketState::Open {
             return Ok(None);
         }
-        entry.state = SocketState::Closing;
-        Ok(Some(close_message(code, reason)))
+        entry.set_closing();
+        let code = Some(code);
+        Ok(Some(Close { code, reason }))
     }
 
     /// Hands a frame to the pump, now that the commits before it are durable.
-    pub fn transmit(&self, id: SocketId, message: Message) {
+    pub fn transmit(&self, id: SocketId, outgoing: Outgoing) {
         if let Some(entry) = self.lock().sockets.get(&id) {
-            // A pump that is gone has reported the close.
-            let _ = entry.queue.send(message);
+            entry.line.push(outgoing);
         }
+    }
+
+    /// The same, of one message for many.
+    pub fn transmit_to_all(&self, ids: &[SocketId], message: &Message) {
+        let state = self.lock();
+        let lines = ids.iter().filter_map(|id| state.sockets.get(id));
+        lines.for_each(|entry| entry.line.push(Outgoing::Message(message.clone())));
     }
 
     /// Closes every socket on the host's behalf.
@@ -268,7 +311,7 @@ impl Hub {
 
     pub(super) fn set_closing(&self, id: SocketId) {
         // A socket that is gone is past closing.
-        let _ = self.entry(id, |entry| entry.state = SocketState::Closing);
+        let _ = self.entry(id, Entry::set_closing);
     }
 
     pub(super) fn set_closed(&self, id: SocketId) {
@@ -294,19 +337,26 @@ impl Entry {
         if self.state != SocketState::Open {
             return Err(Error::Closed);
         }
-        let before = self.buffered.load(Ordering::Relaxed);
+        let before = self.line.buffered();
         if before > 0 && before + bytes > MAX_BUFFERED_BYTES {
             self.close_at_once(1013, "the reader is too slow");
             return Err(Error::Closed);
         }
-        self.buffered.fetch_add(bytes, Ordering::Relaxed);
+        self.line.reserve(bytes);
         Ok(())
     }
 
     fn close_at_once(&mut self, code: u16, reason: &str) {
+        self.set_closing();
+        self.line.push(Outgoing::Close(Close {
+            code: Some(code),
+            reason: reason.to_owned(),
+        }));
+    }
+
+    fn set_closing(&mut self) {
         self.state = SocketState::Closing;
-        // A pump that is gone has reported the close.
-        let _ = self.queue.send(close_message(code, reason.to_owned()));
+        self.line.set_closing();
     }
 }
 
@@ -314,13 +364,6 @@ impl Drop for OpenSocket {
     fn drop(&mut self) {
         self.hub.lock().sockets.remove(&self.id);
     }
-}
-
-fn close_message(code: u16, reason: String) -> Message {
-    Message::Close(Some(CloseFrame {
-        code: CloseCode::from(code),
-        reason: reason.into(),
-    }))
 }
 
 fn checked_tags(tags: Vec<String>) -> Result<Vec<String>, Error> {

@@ -1,11 +1,22 @@
 //! Socket: WebSockets, owned by the host and outliving the instance.
 //!
-//! `hub` holds the sockets of one object: tags, attachments, queues; `pump` moves
-//! frames between one connection and its object. An instance only borrows both,
-//! so sleep, reset and new code close nothing. Knows neither guest nor storage.
+//! `hub` holds the sockets of one object: tags, attachments; `line` is what waits
+//! to be written on one of them. `pump` joins one connection and its object:
+//! `reader` puts messages together, `writer` sends them, `message` and `deflate`
+//! encode them. An instance only borrows all this, so sleep, reset and new code
+//! close nothing. Frame heads and close codes are tungstenite's; the rest of the
+//! protocol is here because no maintained library compresses within bounds and
+//! keeps sleeping sockets small. Knows neither guest nor storage.
 
+mod deflate;
 mod hub;
+mod line;
+mod message;
 mod pump;
+mod reader;
+mod writer;
 
-pub use hub::{Error, Hub, MAX_MESSAGE_BYTES, OpenSocket, SocketId, SocketState};
-pub use pump::{Deliver, pump};
+pub use deflate::{Agreed, Deflate, negotiate};
+pub use hub::{Error, Hub, OpenSocket, Owner, SocketId, SocketState};
+pub use message::{Close, Message, Outgoing};
+pub use pump::{Deliver, Packing, pump};

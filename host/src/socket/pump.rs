@@ -6,29 +6,29 @@
 //! Writing goes on meanwhile. Pings and close frames are answered here; the
 //! object sleeps on.
 
-use std::sync::atomic::Ordering;
+use std::future::Future;
+use std::io::ErrorKind;
+use std::pin::{Pin, pin};
 use std::time::Duration;
 
-use futures_util::stream::{SplitSink, SplitStream};
-use futures_util::{SinkExt, StreamExt};
+use futures_util::future::{Either, select};
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::sync::oneshot;
-use tokio_tungstenite::WebSocketStream;
-use tokio_tungstenite::tungstenite::error::{CapacityError, ProtocolError};
-use tokio_tungstenite::tungstenite::protocol::frame::coding::CloseCode;
-use tokio_tungstenite::tungstenite::protocol::{CloseFrame, Message};
-use tokio_tungstenite::tungstenite::{self, Error};
 
-use super::hub::OpenSocket;
+use super::deflate::Deflate;
+use super::hub::{MAX_MESSAGE_BYTES, OpenSocket};
+use super::message::{Close, Outgoing};
+use super::reader::{Broken, Incoming, Reader};
+use super::writer::Writer;
+use crate::clock::Clock;
 use crate::event::{Fault, Kind, Reply, SocketMessage};
 
-/// How long the peer may take to answer a close frame.
-const CLOSE_TIMEOUT: Duration = Duration::from_secs(10);
+/// How long a peer may take to answer a close frame, or to read anything once the
+/// socket is closing.
+pub(super) const CLOSE_TIMEOUT: Duration = Duration::from_secs(10);
 /// First wait before an event is offered again to a full mailbox; doubles.
 const RETRY: Duration = Duration::from_millis(5);
 const MAX_RETRY: Duration = Duration::from_secs(1);
-/// Frames written before they are flushed together.
-const FLUSH_BATCH: usize = 64;
 
 /// How a pump reaches its object.
 pub trait Deliver: Send + Sync + 'static {
@@ -36,10 +36,18 @@ pub trait Deliver: Send + Sync + 'static {
     fn deliver(&self, kind: Kind) -> oneshot::Receiver<Result<Reply, Fault>>;
     /// Whether the object's class has handlers for sockets now.
     fn is_handled(&self) -> bool;
-    /// Time since 1970.
-    fn now(&self) -> Duration;
+    fn clock(&self) -> &Clock;
     /// The socket is gone from its hub.
     fn gone(&self);
+}
+
+/// How messages are packed on a connection.
+#[derive(Clone, Debug, Default)]
+pub struct Packing {
+    /// Messages of the client may be compressed.
+    pub inflate: Option<Deflate>,
+    /// Those to the client, too.
+    pub compress: bool,
 }
 
 /// How a connection ended.
@@ -48,263 +56,167 @@ struct End {
     reason: String,
     was_clean: bool,
     /// What went wrong, if it was not a close.
-    failure: Option<String>,
+    failure: Option<&'static str>,
 }
 
 /// Runs until the socket is closed and the object knows.
-pub async fn pump<S>(stream: WebSocketStream<S>, mut socket: OpenSocket, object: impl Deliver)
+pub async fn pump<S>(stream: S, packing: Packing, socket: OpenSocket, object: impl Deliver)
 where
     S: AsyncRead + AsyncWrite + Unpin + Send,
 {
-    let (mut sink, mut frames) = stream.split();
-    let end = exchange(&mut sink, &mut frames, &mut socket, &object).await;
-    socket.hub.set_closing(socket.id);
-    let end = finish(&mut sink, &mut frames, end).await;
-    drop((sink, frames));
+    let clock = object.clock().clone();
+    let (read, write) = tokio::io::split(stream);
+    let compress = packing.inflate.clone().filter(|_| packing.compress);
+    let mut reader = Reader::new(read, packing.inflate, MAX_MESSAGE_BYTES);
+    let mut writer = Writer::new(write, compress, clock.clone());
+    let end = converse(&mut reader, &mut writer, &socket, &object).await;
+    // The peer may close first; a connection it does not end is cut off below.
+    writer.shutdown().await;
     socket.hub.set_closed(socket.id);
     if object.is_handled() {
         report(&object, &socket, end).await;
     }
     drop(socket);
     object.gone();
+    drop(object);
+    // What is not read would make the kernel take back what was written.
+    select(pin!(reader.drain()), clock.sleep(CLOSE_TIMEOUT)).await;
 }
 
-/// What made the open phase end.
-enum Cause {
-    /// The peer sent a close frame; tungstenite has queued the answer.
-    Peer(Option<CloseFrame>),
-    /// The object or the host closes.
-    Own(Option<CloseFrame>),
-    /// The connection is lost, with or without an error.
-    Lost(Option<Error>),
-}
-
-async fn exchange<S>(
-    sink: &mut SplitSink<WebSocketStream<S>, Message>,
-    frames: &mut SplitStream<WebSocketStream<S>>,
-    socket: &mut OpenSocket,
+/// Reads and writes side by side, up to the last close frame.
+async fn converse<R, W>(
+    reader: &mut Reader<R>,
+    writer: &mut Writer<W>,
+    socket: &OpenSocket,
     object: &impl Deliver,
-) -> Cause
-where
-    S: AsyncRead + AsyncWrite + Unpin + Send,
-{
-    let mut handling: Option<Handling> = None;
-    let mut reply: Option<Message> = None;
-    loop {
-        if let Some(message) = reply.take()
-            && let Err(error) = sink.send(message).await
-        {
-            return Cause::Lost(Some(error));
-        }
-        tokio::select! {
-            frame = socket.queue.recv() => {
-                let frame = frame.expect("the hub holds a sender as long as the socket lives");
-                match write(sink, frame, socket).await {
-                    Ok(None) => {}
-                    Ok(Some(close)) => return Cause::Own(close),
-                    Err(error) => return Cause::Lost(Some(error)),
-                }
-            }
-            () = settled(&mut handling, object) => handling = None,
-            frame = frames.next(), if handling.is_none() => match frame {
-                None => return Cause::Lost(None),
-                Some(Err(error)) => return Cause::Lost(Some(error)),
-                Some(Ok(Message::Close(close))) => return Cause::Peer(close),
-                Some(Ok(message)) => {
-                    reply = answer(&message, socket, object);
-                    if reply.is_none() {
-                        handling = handle(message, socket, object);
-                    }
-                }
-            },
-        }
-    }
-}
-
-/// Writes what is queued, flushed together. Gives back a close frame: it is the
-/// last that is written.
-async fn write<S>(
-    sink: &mut SplitSink<WebSocketStream<S>, Message>,
-    first: Message,
-    socket: &mut OpenSocket,
-) -> Result<Option<Option<CloseFrame>>, Error>
-where
-    S: AsyncRead + AsyncWrite + Unpin,
-{
-    let mut next = Some(first);
-    let mut written = 0;
-    while let Some(frame) = next {
-        if let Message::Close(close) = frame {
-            return Ok(Some(close));
-        }
-        let bytes = frame.len() as u64;
-        sink.feed(frame).await?;
-        socket.buffered.fetch_sub(bytes, Ordering::Relaxed);
-        written += 1;
-        next = if written < FLUSH_BATCH {
-            socket.queue.try_recv().ok()
-        } else {
-            None
-        };
-        if next.is_none() {
-            sink.flush().await?;
-        }
-    }
-    Ok(None)
-}
-
-fn answer(message: &Message, socket: &OpenSocket, object: &impl Deliver) -> Option<Message> {
-    let Message::Text(text) = message else {
-        return None;
-    };
-    socket.hub.auto_answer(socket.id, text, object.now())
-}
-
-/// A message on its way through the object.
-struct Handling {
-    kind: SocketEvent,
-    waiting: oneshot::Receiver<Result<Reply, Fault>>,
-    retry: Duration,
-}
-
-#[derive(Clone)]
-struct SocketEvent {
-    socket: u64,
-    message: SocketMessage,
-}
-
-impl SocketEvent {
-    fn kind(&self) -> Kind {
-        Kind::SocketMessage {
-            socket: self.socket,
-            message: self.message.clone(),
-        }
-    }
-}
-
-fn handle(message: Message, socket: &OpenSocket, object: &impl Deliver) -> Option<Handling> {
-    let message = match message {
-        Message::Text(text) => SocketMessage::Text(text.as_str().into()),
-        Message::Binary(bytes) => SocketMessage::Binary(bytes),
-        // tungstenite answers pings; pongs and raw frames mean nothing to objects.
-        Message::Ping(_) | Message::Pong(_) | Message::Close(_) | Message::Frame(_) => return None,
-    };
-    if !object.is_handled() {
-        return None;
-    }
-    let event = SocketEvent {
-        socket: socket.id,
-        message,
-    };
-    let waiting = object.deliver(event.kind());
-    Some(Handling {
-        kind: event,
-        waiting,
-        retry: RETRY,
-    })
-}
-
-/// Ends when the message is handled, or has failed for good; pending without one.
-async fn settled(handling: &mut Option<Handling>, object: &impl Deliver) {
-    let Some(handling) = handling else {
-        return std::future::pending().await;
-    };
-    while let Ok(Err(fault)) = (&mut handling.waiting).await {
-        // A full mailbox or a full host slows the client; it loses nothing.
-        if !matches!(fault, Fault::Overloaded { .. } | Fault::Exhausted(_)) {
-            break;
-        }
-        tokio::time::sleep(handling.retry).await;
-        handling.retry = (handling.retry * 2).min(MAX_RETRY);
-        handling.waiting = object.deliver(handling.kind.kind());
-    }
-}
-
-/// Says goodbye as the cause demands and waits for the peer's part of it.
-async fn finish<S>(
-    sink: &mut SplitSink<WebSocketStream<S>, Message>,
-    frames: &mut SplitStream<WebSocketStream<S>>,
-    cause: Cause,
 ) -> End
 where
-    S: AsyncRead + AsyncWrite + Unpin,
+    R: AsyncRead + Unpin,
+    W: AsyncWrite + Unpin,
 {
-    match cause {
-        Cause::Peer(close) => {
-            // Reading on flushes the answer; the peer then ends the connection.
-            let rest = async { while let Some(Ok(_)) = frames.next().await {} };
-            let _ = tokio::time::timeout(CLOSE_TIMEOUT, rest).await;
-            let (code, reason) = parts(close);
-            End::clean(code, reason)
+    let mut writing = pin!(writer.write_all(&socket.line));
+    let first = {
+        let mut listening = pin!(listen(reader, socket, object));
+        match select(listening.as_mut(), writing.as_mut()).await {
+            Either::Left((ended, _)) => Either::Left(ended),
+            // Nobody hears us; what was sent before is delivered all the same.
+            Either::Right((Err(error), listening)) if error.kind() != ErrorKind::TimedOut => {
+                return End::of(listening.await);
+            }
+            Either::Right((written, _)) => Either::Right(written),
         }
-        Cause::Own(close) => {
-            let (code, reason) = parts(close.clone());
-            if sink.send(Message::Close(close)).await.is_err() {
-                return End::lost(None);
+    };
+    socket.hub.set_closing(socket.id);
+    match first {
+        Either::Left(ended) => {
+            if let Some(goodbye) = ended.goodbye() {
+                // After what was queued before. The peer need not hear it.
+                socket.line.push(Outgoing::Close(goodbye));
+                let _ = writing.await;
             }
-            match tokio::time::timeout(CLOSE_TIMEOUT, peer_close(frames)).await {
-                Ok(Some(_)) => End::clean(code, reason),
-                Ok(None) | Err(_) => End::lost(None),
+            End::of(ended)
+        }
+        Either::Right(Ok(close)) => {
+            let answered = answered(reader);
+            match select(pin!(answered), object.clock().sleep(CLOSE_TIMEOUT)).await {
+                Either::Left((true, _)) => End::clean(close),
+                _ => End::lost(None),
             }
         }
-        Cause::Lost(None) => End::lost(None),
-        Cause::Lost(Some(error)) => {
-            if let Some(code) = close_code(&error) {
-                let close = CloseFrame {
-                    code,
-                    reason: tungstenite::Utf8Bytes::default(),
-                };
-                // The peer broke the protocol; it need not hear us.
-                let _ = sink.send(Message::Close(Some(close))).await;
-                return End::lost(Some(error.to_string()));
+        Either::Right(Err(_)) => End::lost(None),
+    }
+}
+
+/// Why a connection is read no more.
+enum Ended {
+    /// The peer sent a close frame.
+    Closed(Close),
+    Broken(Broken),
+}
+
+/// Brings what the peer sends to the object, one message after the other.
+async fn listen<R: AsyncRead + Unpin>(
+    reader: &mut Reader<R>,
+    socket: &OpenSocket,
+    object: &impl Deliver,
+) -> Ended {
+    loop {
+        let message = match reader.next().await {
+            Ok(Incoming::Ping(payload)) => {
+                socket.line.reply(Outgoing::Pong(payload)).await;
+                continue;
             }
-            End::lost(None)
+            Ok(Incoming::Text(text)) => {
+                let now = object.clock().unix();
+                if let Some(answer) = socket.hub.auto_answer(socket.id, &text, now) {
+                    socket.line.reserve(answer.bytes() as u64);
+                    socket.line.reply(Outgoing::Message(answer)).await;
+                    continue;
+                }
+                SocketMessage::Text(text.into())
+            }
+            Ok(Incoming::Binary(bytes)) => SocketMessage::Binary(bytes),
+            Ok(Incoming::Close(close)) => return Ended::Closed(close),
+            Err(broken) => return Ended::Broken(broken),
+        };
+        if object.is_handled() {
+            let socket = socket.id;
+            let kind = || Kind::SocketMessage {
+                socket,
+                message: message.clone(),
+            };
+            // On the heap only while a message is handled: most sockets sleep.
+            let handled: Pin<Box<dyn Future<Output = ()> + Send + '_>> =
+                Box::pin(insist(object, kind));
+            handled.await;
         }
     }
 }
 
-/// The peer's close frame; `None` if the connection ends without.
-async fn peer_close<S>(frames: &mut SplitStream<WebSocketStream<S>>) -> Option<()>
-where
-    S: AsyncRead + AsyncWrite + Unpin,
-{
-    while let Some(Ok(frame)) = frames.next().await {
-        if frame.is_close() {
-            return Some(());
+/// Whether the peer sends a close frame before the connection ends.
+async fn answered<R: AsyncRead + Unpin>(reader: &mut Reader<R>) -> bool {
+    loop {
+        match reader.next().await {
+            Ok(Incoming::Close(_)) => return true,
+            Ok(_) => {}
+            Err(_) => return false,
         }
     }
-    None
 }
 
-fn parts(close: Option<CloseFrame>) -> (u16, String) {
-    // 1005: the frame held no code.
-    close.map_or((1005, String::new()), |close| {
-        (close.code.into(), close.reason.to_string())
-    })
-}
-
-/// What to tell a peer that broke the protocol; `None`: it is gone.
-fn close_code(error: &Error) -> Option<CloseCode> {
-    match error {
-        Error::Capacity(CapacityError::MessageTooLong { .. }) => Some(CloseCode::Size),
-        Error::Utf8(_) => Some(CloseCode::Invalid),
-        Error::Protocol(ProtocolError::ResetWithoutClosingHandshake) => None,
-        Error::Protocol(_) => Some(CloseCode::Protocol),
-        _ => None,
+impl Ended {
+    /// What to tell the peer; `None`: it is gone.
+    fn goodbye(&self) -> Option<Close> {
+        let (code, reason) = match self {
+            Self::Closed(close) => (close.code, ""),
+            Self::Broken(Broken::Protocol { code, what }) => (Some(*code), *what),
+            Self::Broken(Broken::Lost) => return None,
+        };
+        let reason = reason.to_owned();
+        Some(Close { code, reason })
     }
 }
 
 impl End {
-    fn clean(code: u16, reason: String) -> Self {
+    fn of(ended: Ended) -> Self {
+        match ended {
+            Ended::Closed(close) => Self::clean(close),
+            Ended::Broken(Broken::Lost) => Self::lost(None),
+            Ended::Broken(Broken::Protocol { what, .. }) => Self::lost(Some(what)),
+        }
+    }
+
+    fn clean(close: Close) -> Self {
         Self {
-            code,
-            reason,
+            // 1005: the frame held no code.
+            code: close.code.unwrap_or(1005),
+            reason: close.reason,
             was_clean: true,
             failure: None,
         }
     }
 
-    fn lost(failure: Option<String>) -> Self {
+    fn lost(failure: Option<&'static str>) -> Self {
         Self {
             code: 1006,
             reason: "WebSocket disconnected without sending Close frame.".to_owned(),
@@ -314,18 +226,18 @@ impl End {
     }
 }
 
-/// Tells the object how it ended; tries again while the mailbox is full.
+/// Tells the object how it ended.
 async fn report(object: &impl Deliver, socket: &OpenSocket, end: End) {
+    let socket = socket.id;
     if let Some(message) = end.failure {
-        let socket = socket.id;
         let kind = || Kind::SocketFailed {
             socket,
-            message: message.clone(),
+            message: message.to_owned(),
         };
         insist(object, kind).await;
     }
     let kind = || Kind::SocketClosed {
-        socket: socket.id,
+        socket,
         code: end.code,
         reason: end.reason.clone(),
         was_clean: end.was_clean,
@@ -333,6 +245,8 @@ async fn report(object: &impl Deliver, socket: &OpenSocket, end: End) {
     insist(object, kind).await;
 }
 
+/// Ends when the event is handled, or has failed for good. A full mailbox or a full
+/// host only makes it wait.
 async fn insist(object: &impl Deliver, kind: impl Fn() -> Kind) {
     let mut retry = RETRY;
     while let Ok(Err(Fault::Overloaded { .. } | Fault::Exhausted(_))) = object.deliver(kind()).await

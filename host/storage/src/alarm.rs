@@ -17,6 +17,8 @@ use crate::disk::Env;
 use crate::error::Error;
 use crate::files;
 use crate::key::unhex;
+use crate::reserved::has_table;
+use crate::sqlite::Connection;
 use crate::value::{Row, Value};
 
 /// Names of one object; further ones are refused, because each change looks at all.
@@ -351,19 +353,28 @@ impl Database {
 
     /// Brings the header up to what the table says.
     fn write_hint(&mut self) -> Result<(), Error> {
-        let sql = "SELECT min(due_ms), count(dead_ms), count(*) FROM _dormouse_alarms";
         let row = self
-            .run_reserved(sql, &[], false)?
+            .run_reserved(SUMMARY, &[], false)?
             .pop()
             .unwrap_or_default();
-        let dead = integer(row.get(1)).is_some_and(|count| count > 0);
-        let wanted = encode(integer(row.first()), dead);
+        let wanted = wanted_header(&row);
         if wanted != self.header()? {
-            let sql = format!("PRAGMA application_id = {}", wanted as i32);
-            self.run_reserved(&sql, &[], true)?;
+            self.run_reserved(&put_header(wanted), &[], true)?;
         }
         Ok(())
     }
+}
+
+/// What the header says about.
+const SUMMARY: &str = "SELECT min(due_ms), count(dead_ms) FROM _dormouse_alarms";
+
+fn wanted_header(summary: &Row) -> u32 {
+    let dead = integer(summary.get(1)).is_some_and(|count| count > 0);
+    encode(integer(summary.first()), dead)
+}
+
+fn put_header(header: u32) -> String {
+    format!("PRAGMA application_id = {}", header as i32)
 }
 
 /// `application_id`, as <https://sqlite.org/fileformat.html> places it.
@@ -388,6 +399,32 @@ fn decode(header: u32) -> (Option<i64>, bool) {
         (units > 0).then(|| (units - 1) * UNIT_MS),
         header & DEAD != 0,
     )
+}
+
+/// All rows of a database's alarms, to be put back by `replace`.
+pub(crate) fn rows(connection: &Connection) -> Result<Vec<Row>, Error> {
+    if !has_table(connection, "_dormouse_alarms")? {
+        return Ok(Vec::new());
+    }
+    connection.rows(&format!("SELECT {COLUMNS} FROM _dormouse_alarms"), &[])
+}
+
+/// Makes `rows` the alarms of a database, in its open transaction.
+pub(crate) fn replace(connection: &Connection, rows: &[Row]) -> Result<(), Error> {
+    if has_table(connection, "_dormouse_alarms")? {
+        connection.rows("DELETE FROM _dormouse_alarms", &[])?;
+    } else if rows.is_empty() {
+        return Ok(());
+    }
+    connection.run_trusted(TABLE)?;
+    let sql = format!(
+        "INSERT INTO _dormouse_alarms ({COLUMNS}) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)"
+    );
+    for row in rows {
+        connection.rows(&sql, row)?;
+    }
+    let summary = connection.rows(SUMMARY, &[])?.pop().unwrap_or_default();
+    connection.run_trusted(&put_header(wanted_header(&summary)))
 }
 
 /// Reads the hints of all object files. Complete for files that were recovered and not

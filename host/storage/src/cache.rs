@@ -3,8 +3,6 @@
 //! One per open database. A statement is taken out to run and put back afterwards,
 //! so two runs of one text never share a statement. The least recently used goes.
 
-use std::collections::HashMap;
-
 use crate::sqlite::Statement;
 
 const CAPACITY: usize = 32;
@@ -18,30 +16,25 @@ pub(crate) struct Prepared {
     pub(crate) columns: usize,
 }
 
+/// A few texts, so looking at each is cheaper than hashing one; the oldest first.
 #[derive(Debug, Default)]
 pub(crate) struct Cache {
-    entries: HashMap<Box<str>, (u64, Prepared)>,
-    clock: u64,
+    entries: Vec<(Box<str>, Prepared)>,
 }
 
 impl Cache {
     pub(crate) fn take(&mut self, text: &str) -> Option<(Box<str>, Prepared)> {
-        self.entries
-            .remove_entry(text)
-            .map(|(text, (_, prepared))| (text, prepared))
+        let at = self.entries.iter().rposition(|(own, _)| **own == *text)?;
+        Some(self.entries.remove(at))
     }
 
     /// Keeps a statement for its next run. It must be reset and unbound.
     pub(crate) fn put(&mut self, text: Box<str>, prepared: Prepared) {
-        if self.entries.len() >= CAPACITY && !self.entries.contains_key(&text) {
-            let oldest = self
-                .entries
-                .iter()
-                .min_by_key(|(_, (used, _))| *used)
-                .map(|(text, _)| text.clone());
-            oldest.and_then(|text| self.entries.remove(&text));
+        match self.entries.iter().position(|(own, _)| *own == text) {
+            Some(at) => drop(self.entries.remove(at)),
+            None if self.entries.len() >= CAPACITY => drop(self.entries.remove(0)),
+            None => (),
         }
-        self.clock += 1;
-        self.entries.insert(text, (self.clock, prepared));
+        self.entries.push((text, prepared));
     }
 }

@@ -1,11 +1,12 @@
 //! Checkpoints: carry committed pages to the objects' files, then let go of the log.
 //!
 //! Run by a thread of `storage`, or by its owner. Order, each step only after the one
-//! before: begin a period at position P; wait until the log is durable; write the pages;
-//! sync files and folders; MANIFEST with redo = P; recycle segments. If one file fails,
-//! redo stays where it was and all pages of that file are written again next time (I4).
+//! before: begin a period at position P; wait until the log is durable; put into history
+//! what the files are about to lose (I16); write the pages; sync files and folders; MANIFEST
+//! with redo = P; recycle segments. If one file fails, redo stays where it was and all pages
+//! of that file are written again next time (I4).
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeSet, HashMap};
 use std::io;
 use std::sync::Arc;
 
@@ -13,8 +14,9 @@ use crate::disk::{DiskFile, Env};
 use crate::error::Error;
 use crate::fault::Fault;
 use crate::files;
+use crate::history::{self, History, Horizon};
 use crate::log::delta::PAGE_BYTES;
-use crate::log::{Log, segment};
+use crate::log::{self, Log, segment};
 use crate::manifest::Manifest;
 use crate::names::Names;
 use crate::pages::{Pages, Snapshot};
@@ -26,6 +28,7 @@ pub(crate) struct Checkpoint<'a> {
     pub(crate) log: &'a Log,
     pub(crate) names: &'a Names,
     pub(crate) manifest: &'a mut Manifest,
+    pub(crate) history: &'a mut History,
 }
 
 /// One object on its way to its file.
@@ -53,28 +56,77 @@ impl Checkpoint<'_> {
             .max()
             .unwrap_or(0)
             .max(redo);
-        if !self.env.faults.is(Fault::FlushBeforeDurable) && !self.log.settle(gate)? {
+        if self.env.faults.is(Fault::FlushBeforeDurable) {
+            self.write_files(jobs, &forget)?;
+        }
+        if !self.log.settle(gate)? {
             return Err(Error::NoSpace);
         }
         if self.env.faults.is(Fault::RedoBeforeSync) {
             self.advance(redo, gate)?;
         }
-        let fresh = jobs
-            .iter()
-            .filter(|job| job.snapshot.in_file == 0 && job.snapshot.size > 0);
-        self.write_out(jobs, forget)
-            .and_then(|()| {
-                self.names
-                    .append(self.env, fresh.map(|job| job.pages.key()))
-            })
-            .map_err(|source| Error::io("writing object files in", files::ROOT, source))?;
+        if !self.env.faults.is(Fault::FilesBeforePack) {
+            self.archive(jobs, gate)?;
+        }
+        self.write_files(jobs, &forget)?;
+        if self.env.faults.is(Fault::FilesBeforePack) {
+            self.archive(jobs, gate)?;
+        }
         for job in jobs {
             job.pages.flushed(&job.snapshot);
         }
         self.advance(redo, gate)
     }
 
-    fn write_out(&self, jobs: &[Job], forget: impl Fn(&Pages)) -> io::Result<()> {
+    fn write_files(&self, jobs: &[Job], forget: &impl Fn(&Pages)) -> Result<(), Error> {
+        let fresh = jobs
+            .iter()
+            .filter(|job| job.snapshot.in_file == 0 && job.snapshot.size > 0);
+        let keys = fresh.map(|job| job.pages.key());
+        self.write_out(jobs, forget)
+            .and_then(|()| self.names.append(self.env, keys))
+            .map_err(|source| Error::io("writing object files in", files::ROOT, source))
+    }
+
+    /// Makes a pack of the commits that the jobs carry to the files.
+    fn archive(&mut self, jobs: &[Job], gate: u64) -> Result<(), Error> {
+        let is_new = |job: &&Job| {
+            let Snapshot { gate, .. } = job.snapshot;
+            !self.history.is_archived(job.pages.number(), gate)
+        };
+        let gates: HashMap<u128, u64> = jobs
+            .iter()
+            .filter(is_new)
+            .map(|job| (job.pages.number(), job.snapshot.gate))
+            .collect();
+        if !self.manifest.history || gates.is_empty() {
+            return Ok(());
+        }
+        let failed = |source| Error::io("archiving in", history::DIR, source);
+        let floor = self.manifest.horizon.position;
+        let mut archiver = self.history.archiver(self.env, floor).map_err(failed)?;
+        let redo = self.manifest.redo;
+        let fed =
+            log::read::commits(
+                self.env,
+                &self.log.segments(),
+                redo,
+                gate,
+                &mut |record| match gates.get(&record.object) {
+                    Some(gate) if record.end() <= *gate => archiver.feed(record),
+                    _ => Ok(()),
+                },
+            );
+        if let Err(error) = fed {
+            archiver.discard();
+            return Err(failed(error));
+        }
+        let finished = archiver.finish().map_err(failed)?;
+        self.history.add(finished);
+        Ok(())
+    }
+
+    fn write_out(&self, jobs: &[Job], forget: &impl Fn(&Pages)) -> io::Result<()> {
         let mut written = Vec::new();
         let mut folders = BTreeSet::new();
         let mut gone = BTreeSet::new();
@@ -110,14 +162,22 @@ impl Checkpoint<'_> {
         if self.env.faults.is(Fault::RecycleBeforeManifest) {
             self.log.trim(redo).map_err(failed)?;
         }
-        let next = Manifest {
+        let mut next = Manifest {
             redo,
             segment: self.log.number_at(redo),
             durable,
             ..*self.manifest
         };
+        if !next.history {
+            // What the files held before is nowhere any more.
+            next.horizon = Horizon {
+                position: durable,
+                time_ms: self.env.clock.now_ms(),
+            };
+        }
         next.store(self.env).map_err(failed)?;
         *self.manifest = next;
+        self.history.advance(redo);
         self.log.trim(redo).map_err(failed)
     }
 }

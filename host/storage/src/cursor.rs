@@ -48,16 +48,19 @@ impl Cursor {
         text: Box<str>,
         prepared: Prepared,
     ) -> Result<Cursor, Error> {
-        let columns = prepared.statement.column_names();
         let running = Some((text, prepared));
         let mut cursor = Cursor {
-            columns,
+            columns: Vec::new(),
             rows_read: 0,
             rows_written: 0,
             ahead: VecDeque::new(),
             running,
         };
         cursor.look_ahead(connection)?;
+        // Only now: the first step compiles anew what was compiled for older tables.
+        if let Some((_, prepared)) = &cursor.running {
+            cursor.columns = prepared.statement.column_names();
+        }
         Ok(cursor)
     }
 

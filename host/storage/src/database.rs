@@ -9,11 +9,12 @@ use std::fmt;
 use std::sync::Arc;
 
 use crate::alarm::AlarmState;
+use crate::bookmark::Bookmark;
 use crate::cache::{Cache, Prepared};
 use crate::cursor::{Cursor, CursorId};
 use crate::error::{Error, Kind};
 use crate::files;
-use crate::guard::renames_to_reserved;
+use crate::guard::{refused_word, renames_to_reserved};
 use crate::key::ObjectKey;
 use crate::log::delta::PAGE_BYTES;
 use crate::options::Limits;
@@ -36,10 +37,17 @@ pub struct Database {
     broken: Option<Error>,
     /// The last cursor and savepoint before everything was deleted: no id is used twice.
     deleted: Option<(CursorId, SavepointId)>,
+    /// Open transactions that outlast turns, the outermost first.
+    pub(crate) transactions: Vec<SavepointId>,
+    /// The open turn's writes hold nothing back.
+    pub(crate) unconfirmed_turn: bool,
+    /// The position that effects wait for, if it lies before the last commit.
+    required: Option<u64>,
     /// How far the log must be durable for what others have told the object.
     observed: u64,
     /// Whether this database has committed, which matters to a wrong ordering only.
     wrote: bool,
+    notice: Option<String>,
     pub(crate) alarm_state: AlarmState,
 }
 
@@ -83,8 +91,12 @@ impl Database {
             interrupt: None,
             broken: None,
             deleted: None,
+            transactions: Vec::new(),
+            unconfirmed_turn: false,
+            required: None,
             observed: 0,
             wrote: false,
+            notice: None,
             alarm_state: AlarmState::default(),
         }
     }
@@ -170,16 +182,23 @@ impl Database {
         self.open.as_ref().is_some_and(|open| open.turn.is_open())
     }
 
-    /// Commits the turn; nothing to do when nothing was written. An error undoes the turn
-    /// and breaks the database: the host resets the object.
+    /// Commits the turn; nothing to do when nothing was written, or while a transaction
+    /// is open. An error undoes the turn and breaks the database: the host resets the
+    /// object.
     pub fn end_turn(&mut self) -> Result<(), Error> {
         if let Some(error) = &self.broken {
             return Err(error.clone());
         }
+        if self.in_transaction() {
+            return Ok(());
+        }
+        let unconfirmed = std::mem::take(&mut self.unconfirmed_turn);
+        let required = unconfirmed.then(|| self.required.unwrap_or_else(|| self.committed()));
         let Some(open) = self.open.as_mut().filter(|open| open.turn.is_open()) else {
             return Ok(());
         };
         let Err(error) = open.turn.commit(&open.connection) else {
+            self.required = required;
             self.wrote = true;
             self.shared.after_commit();
             return Ok(());
@@ -197,18 +216,33 @@ impl Database {
 
     /// Undoes the turn: a trap leaves nothing of it.
     pub fn abandon_turn(&mut self) {
+        self.transactions.clear();
+        self.unconfirmed_turn = false;
         if let Some(open) = &mut self.open {
             open.undo();
         }
     }
 
     /// Opens when everything this object has committed or seen so far is durable, also
-    /// what it committed before it went to sleep.
+    /// what it committed before it went to sleep, but for what was unconfirmed.
     pub fn gate(&self) -> Ticket {
-        let own = match &self.pages {
+        self.ticket(self.required.unwrap_or_else(|| self.committed()))
+    }
+
+    /// The same, for everything.
+    pub(crate) fn own_gate(&self) -> Ticket {
+        self.ticket(self.committed())
+    }
+
+    /// The position of the last commit.
+    fn committed(&self) -> u64 {
+        match &self.pages {
             Some(pages) => pages.gate(),
             None => self.shared.gate(&self.key),
-        };
+        }
+    }
+
+    fn ticket(&self, own: u64) -> Ticket {
         let own = if self.shared.ungated(self.wrote) {
             0
         } else {
@@ -227,7 +261,8 @@ impl Database {
     /// is undone first. The database is empty and usable afterwards. Refused while a
     /// savepoint is open.
     pub fn delete_all(&mut self) -> Result<(), Error> {
-        if self.ready()?.turn.has_savepoints() {
+        self.ready()?;
+        if self.has_savepoints() {
             return Err(Error::Call {
                 kind: Kind::Denied,
                 message: "Cannot call deleteAll() within a transaction",
@@ -243,6 +278,7 @@ impl Database {
             pages.truncate(0);
             pages.commit();
             self.wrote = true;
+            self.required = None;
             self.shared.after_delete(pages);
         }
         self.alarm_state.changed = true;
@@ -267,12 +303,71 @@ impl Database {
     /// Undoes an open turn and closes the file.
     pub fn close(self) {}
 
+    /// A bookmark of the state that was committed last; what the open turn has written is
+    /// not in it. It may be told once the gate is open.
+    pub fn current_bookmark(&self) -> Bookmark {
+        let position = self.shared.now(&self.key);
+        Bookmark::at(self.shared.log().id(), files::number(&self.key), position)
+    }
+
+    /// The bookmark of the state at a time, in milliseconds since 1970.
+    pub fn bookmark_for_time(&self, time_ms: u64) -> Result<Bookmark, Error> {
+        self.shared.bookmark_for_time(&self.key, time_ms)
+    }
+
+    /// Notes, as part of the turn, that the next session shall begin with the state at
+    /// `bookmark`. Answers with the bookmark that undoes the restore once it has happened.
+    pub fn restore_on_next_session(&mut self, bookmark: &str) -> Result<Bookmark, Error> {
+        self.shared.check_bookmark(&self.key, bookmark)?;
+        let [create, insert] = reserved::NOTE_RESTORE;
+        self.run_reserved(create, &[], true)?;
+        self.run_reserved(insert, &[bookmark.into()], true)?;
+        let position = self.shared.now(&self.key);
+        let (log, object) = (self.shared.log().id(), files::number(&self.key));
+        Ok(Bookmark::undo(log, object, position))
+    }
+
+    /// Why a restore that was asked for did not happen, told once.
+    pub fn take_notice(&mut self) -> Option<String> {
+        self.notice.take()
+    }
+
+    /// Opens the connection; before, brings back what the last session has asked for.
+    fn connect(&mut self) -> Result<(Arc<Pages>, Connection), Error> {
+        let (pages, connection) = self.shared.connect(&self.key)?;
+        let wanted = match pages.size() {
+            0 => None,
+            _ => reserved::read_restore(&connection)?,
+        };
+        let Some(text) = wanted else {
+            return Ok((pages, connection));
+        };
+        drop((pages, connection));
+        let bookmark = Bookmark::read(self.shared.log().id(), files::number(&self.key), &text);
+        let restored = bookmark.and_then(|bookmark| self.shared.restore(&self.key, bookmark));
+        let failed = match restored {
+            Ok(()) => None,
+            // It may succeed the next time.
+            Err(error @ (Error::Io { .. } | Error::Dead(_) | Error::NoSpace)) => return Err(error),
+            Err(error) => Some(error),
+        };
+        let (pages, connection) = self.shared.connect(&self.key)?;
+        if let Some(error) = failed {
+            // It never will, and an object that cannot wake is worse than one not restored.
+            connection.run_trusted("BEGIN")?;
+            reserved::clear_restore(&connection)?;
+            connection.run_trusted("COMMIT")?;
+            self.notice = Some(format!("the state at {text} was not brought back: {error}"));
+        }
+        Ok((pages, connection))
+    }
+
     fn ready(&mut self) -> Result<&mut Open, Error> {
         if let Some(error) = &self.broken {
             return Err(error.clone());
         }
         if self.open.is_none() {
-            let (pages, connection) = self.shared.connect(&self.key)?;
+            let (pages, connection) = self.connect()?;
             self.pages = Some(Arc::clone(&pages));
             let mut open = Open::new(&self.key, pages, connection, Arc::clone(&self.shared))?;
             if let Some((cursor, savepoint)) = self.deleted {
@@ -338,6 +433,11 @@ impl Database {
             return Ok(self.key.name.clone());
         }
         reserved::read_name(&self.ready()?.connection)
+    }
+
+    pub fn has_savepoints(&self) -> bool {
+        let open = self.open.as_ref();
+        open.is_some_and(|open| open.turn.has_savepoints())
     }
 
     fn cursor(&self, id: CursorId) -> Result<&Cursor, Error> {
@@ -592,6 +692,11 @@ impl Open {
     }
 
     fn compile(&self, sql: &str) -> Result<(Prepared, usize), Error> {
+        if let Some(message) = refused_word(sql) {
+            return Err(Error::Denied {
+                message: message.into(),
+            });
+        }
         self.connection.guard().take_notes();
         let (statement, used) = self.connection.prepare(sql, true)?;
         let statement = statement.ok_or(Error::NoStatement)?;
@@ -624,12 +729,12 @@ impl Open {
             let rc = unsafe { statement.bind_borrowed(index, value) };
             self.bound(rc)?;
         }
-        let mut result = ResultSet {
-            columns: statement.column_names(),
-            ..ResultSet::default()
-        };
+        let mut result = ResultSet::default();
         let (mut bytes, before) = (0, self.connection.total_changes());
-        while self.connection.step(statement)? {
+        let mut more = self.connection.step(statement)?;
+        // The first step compiles anew what was compiled for older tables.
+        result.columns = statement.column_names();
+        while more {
             let row = statement.row();
             bytes += row
                 .iter()
@@ -648,6 +753,7 @@ impl Open {
                 });
             }
             result.rows.push(row);
+            more = self.connection.step(statement)?;
         }
         result.rows_read = statement.rows_read(result.rows.len() as u64);
         result.rows_written = self.connection.total_changes() - before;

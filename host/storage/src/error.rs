@@ -81,6 +81,22 @@ pub enum Error {
         found: String,
         advice: &'static str,
     },
+    #[error("object {object} is awake; stop it, then try again")]
+    Awake { object: String },
+    #[error("object {object} has no data; check its class and its name or id")]
+    Missing { object: String },
+    #[error("object {object} has data already; delete it first, or choose another name")]
+    Exists { object: String },
+    #[error("{message}")]
+    Bookmark { message: String },
+    #[error("{path:?} cannot be imported: {found}")]
+    Import { path: PathBuf, found: String },
+    #[error("{what} would change more than {limit_bytes} bytes of pages at once; {advice}")]
+    TooMuch {
+        what: &'static str,
+        limit_bytes: u64,
+        advice: &'static str,
+    },
     #[error(transparent)]
     Dead(#[from] crate::Dead),
     #[error(
@@ -97,15 +113,22 @@ impl Error {
             | Error::ParametersNotLast
             | Error::ParameterCount
             | Error::NulInText { .. } => Kind::Invalid,
+            Error::Bookmark { .. } => Kind::Invalid,
             Error::Denied { .. } => Kind::Denied,
             Error::NoSpace => Kind::Full,
-            Error::ResultTooBig { .. } | Error::EntryTooBig { .. } => Kind::TooBig,
+            Error::ResultTooBig { .. } | Error::EntryTooBig { .. } | Error::TooMuch { .. } => {
+                Kind::TooBig
+            }
             Error::Closed { .. } => Kind::Closed,
             Error::Commit { .. } => Kind::Constraint,
             Error::Io { .. }
             | Error::InUse { .. }
             | Error::Format { .. }
             | Error::Dead(_)
+            | Error::Awake { .. }
+            | Error::Missing { .. }
+            | Error::Exists { .. }
+            | Error::Import { .. }
             | Error::Namespace { .. } => Kind::Other,
         }
     }

@@ -46,6 +46,18 @@ pub enum Fault {
     FileSyncErrorIgnored,
     /// Removed files stay removed before their records go.
     UnlinkDirNotSynced,
+    /// A pack is synced before its records may go.
+    PackNotSynced,
+    /// … and so is its name.
+    PackNameNotSynced,
+    /// What a file is about to lose is in a pack before the file is written.
+    FilesBeforePack,
+    /// Recovery archives before redo touches a file.
+    RedoBeforePack,
+    /// The horizon moves before the packs behind it go.
+    HorizonAfterPacks,
+    /// A deletion ends when the log has let go of the object, too.
+    DeleteKeepsLog,
 }
 
 /// Which fault is on.

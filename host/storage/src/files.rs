@@ -61,12 +61,17 @@ pub(crate) fn with_checksum(number: u32, page: &Page) -> Page {
     page
 }
 
-fn is_intact(number: u32, page: &Page) -> bool {
+pub(crate) fn is_intact(number: u32, page: &Page) -> bool {
     let (content, tail) = page.split_at(CONTENT_BYTES);
     match tail == [0; RESERVED_BYTES] {
         true => content.iter().all(|byte| *byte == 0),
         false => tail[..4] == TAG && tail[4..] == checksum(number, page),
     }
+}
+
+/// The page as SQLite writes it: without its checksum.
+pub(crate) fn clear_checksum(page: &mut Page) {
+    page[CONTENT_BYTES..].fill(0);
 }
 
 /// Files that are open for reading.

@@ -55,7 +55,7 @@ impl Database {
     pub fn kv_get(&mut self, key: &str) -> Result<Option<KvValue>, Error> {
         let sql = "SELECT value FROM _dormouse_kv WHERE key = ?";
         let mut found = None;
-        self.kv_read(sql, &[key.into()], &mut |mut row| {
+        self.visit_if_there(sql, &[key.into()], &mut |mut row| {
             found = row.pop().map(value);
             false
         })?;
@@ -127,7 +127,7 @@ impl Database {
         let (mut page, mut bytes) = (KvPage::default(), 0);
         page.done = true;
         let (sql, params) = list.query();
-        self.kv_read(sql, &params, &mut |row| {
+        self.visit_if_there(sql, &params, &mut |row| {
             let Some(entry) = entry(row) else {
                 return true;
             };
@@ -142,23 +142,6 @@ impl Database {
             count + 1 < limit
         })?;
         Ok(page)
-    }
-
-    /// Reads rows until `visit` has seen enough; none without the table.
-    fn kv_read(
-        &mut self,
-        sql: &str,
-        params: &[Value],
-        visit: &mut dyn FnMut(Row) -> bool,
-    ) -> Result<(), Error> {
-        match self.visit_reserved(sql, params, false, visit) {
-            Err(Error::Sql { message, .. })
-                if message.starts_with("no such table: _dormouse_kv") =>
-            {
-                Ok(())
-            }
-            result => result,
-        }
     }
 
     /// Undoes what `work` did if it fails.

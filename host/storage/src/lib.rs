@@ -13,6 +13,7 @@
 //! a call, the authorizer's reasons and the page file are not reachable otherwise.
 
 mod alarm;
+mod bookmark;
 mod cache;
 mod checkpoint;
 mod cursor;
@@ -22,6 +23,7 @@ mod error;
 mod fault;
 mod files;
 mod guard;
+mod history;
 mod key;
 mod kv;
 mod log;
@@ -36,6 +38,8 @@ mod storage;
 mod text;
 mod threads;
 mod ticket;
+mod transaction;
+mod travel;
 mod turn;
 mod value;
 mod vfs;
@@ -44,8 +48,11 @@ pub use alarm::{
     Alarm, AlarmSummary, Cron, DeadLetter, Hint as AlarmHint, MAX_ALARMS, Outcome as AlarmOutcome,
     Policy as AlarmPolicy,
 };
+pub use bookmark::Bookmark;
 pub use cursor::CursorId;
 pub use database::Database;
+#[cfg(feature = "simulation")]
+pub use disk::simulated;
 pub use disk::{Clock, Disk, DiskFile, Entry, Env};
 pub use error::{Error, Kind};
 pub use fault::{Fault, Faults};
@@ -54,5 +61,6 @@ pub use kv::{KvEntry, KvList, KvPage, KvValue};
 pub use options::{Limits, Options};
 pub use storage::{Listed, Storage};
 pub use ticket::{Dead, Pos, Ticket};
+pub use travel::{Change, Changed, Diff, HistoryInfo};
 pub use turn::SavepointId;
 pub use value::{Batch, ResultSet, Row, Value};

@@ -9,11 +9,12 @@ use std::io;
 use crate::disk::Env;
 use crate::error::Error;
 use crate::fault::Fault;
+use crate::history::Horizon;
 
 pub(crate) const NAME: &str = "MANIFEST";
 const TEMPORARY: &str = "MANIFEST.tmp";
 const TITLE: &str = "dormouse-storage";
-const VERSION: &str = "1";
+const VERSION: &str = "2";
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Manifest {
@@ -27,6 +28,10 @@ pub(crate) struct Manifest {
     pub(crate) segment: u64,
     /// The log was durable at least up to here.
     pub(crate) durable: u64,
+    /// Whether checkpoints keep what they overwrite.
+    pub(crate) history: bool,
+    /// From where on history is complete.
+    pub(crate) horizon: Horizon,
 }
 
 impl Manifest {
@@ -37,9 +42,13 @@ impl Manifest {
             redo,
             segment,
             durable,
+            history,
+            horizon: Horizon { position, time_ms },
         } = self;
+        let history = u8::from(*history);
         let text = format!(
-            "{TITLE} {VERSION}\nlog {log:016x}\nepoch {epoch}\nredo {redo}\nsegment {segment}\ndurable {durable}\n"
+            "{TITLE} {VERSION}\nlog {log:016x}\nepoch {epoch}\nredo {redo}\nsegment {segment}\n\
+             durable {durable}\nhistory {history}\nhorizon {position}\nhorizon-ms {time_ms}\n"
         );
         let crc = crc32c::crc32c(text.as_bytes());
         format!("{text}crc {crc:08x}\n")
@@ -104,6 +113,10 @@ fn parse(bytes: &[u8]) -> Result<Manifest, Error> {
     let (Some(log), Some(epoch), Some(redo), Some(segment), Some(durable)) = fields else {
         return Err(damaged());
     };
+    let past = (field("history"), field("horizon"), field("horizon-ms"));
+    let (Some(history), Some(position), Some(time_ms)) = past else {
+        return Err(damaged());
+    };
     let number = |text: &str| text.parse::<u64>().map_err(|_| damaged());
     Ok(Manifest {
         log: u64::from_str_radix(log, 16).map_err(|_| damaged())?,
@@ -111,6 +124,11 @@ fn parse(bytes: &[u8]) -> Result<Manifest, Error> {
         redo: number(redo)?,
         segment: number(segment)?,
         durable: number(durable)?,
+        history: number(history)? > 0,
+        horizon: Horizon {
+            position: number(position)?,
+            time_ms: number(time_ms)?,
+        },
     })
 }
 
@@ -124,6 +142,11 @@ mod tests {
         redo: 4096,
         segment: 7,
         durable: 9000,
+        history: true,
+        horizon: Horizon {
+            position: 64,
+            time_ms: 12,
+        },
     };
 
     #[test]
@@ -139,10 +162,10 @@ mod tests {
 
     #[test]
     fn another_format_is_named() {
-        let body = SAMPLE.text().replace("storage 1", "storage 2");
+        let body = SAMPLE.text().replace("storage 2", "storage 3");
         let (body, _) = body.rsplit_once("crc ").unwrap();
         let text = format!("{body}crc {:08x}\n", crc32c::crc32c(body.as_bytes()));
         let error = parse(text.as_bytes()).unwrap_err().to_string();
-        assert!(error.contains("has format 2"), "{error}");
+        assert!(error.contains("has format 3"), "{error}");
     }
 }

@@ -4,7 +4,7 @@
 //! the keys of files they make; an entry that a crash cut off is found out by its CRC32C
 //! and overwritten by the next. Entry: length u32, CRC32C u32, key as in a record.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::io::{self, ErrorKind};
 use std::sync::{Mutex, PoisonError};
 
@@ -13,6 +13,7 @@ use crate::key::ObjectKey;
 use crate::log::record::{put_key, split_key};
 
 const PATH: &str = "NAMES";
+const TEMPORARY: &str = "NAMES.tmp";
 const HEAD_BYTES: usize = 8;
 
 #[derive(Debug, Default)]
@@ -46,6 +47,29 @@ impl Names {
         file.set_len(at + bytes.len() as u64)?;
         file.sync()?;
         *end = Some(at + bytes.len() as u64);
+        Ok(())
+    }
+
+    /// Writes the list anew with the keys that `keep` says yes to, each once, durably.
+    pub(crate) fn rewrite(&self, env: &Env, keep: impl Fn(&ObjectKey) -> bool) -> io::Result<()> {
+        let mut end = self.end.lock().unwrap_or_else(PoisonError::into_inner);
+        let (keys, _) = read_all(env)?;
+        let mut seen = HashSet::new();
+        let mut bytes = Vec::new();
+        // The last name counts.
+        for key in keys.iter().rev().filter(|key| keep(key)) {
+            if seen.insert((&key.namespace, key.id)) {
+                put_entry(key, &mut bytes);
+            }
+        }
+        *end = None;
+        let file = env.disk.open(TEMPORARY, true)?;
+        file.set_len(bytes.len() as u64)?;
+        file.write_at(&bytes, 0)?;
+        file.sync()?;
+        env.disk.rename(TEMPORARY, PATH)?;
+        env.disk.sync_dir("")?;
+        *end = Some(bytes.len() as u64);
         Ok(())
     }
 

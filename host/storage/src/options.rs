@@ -25,6 +25,10 @@ pub struct Options {
     pub cache_bytes: u64,
     /// Object files kept open.
     pub open_files: usize,
+    /// How far back every state can be had; zero keeps no history.
+    pub history: Duration,
+    /// The most that history may take on disk; the oldest goes first.
+    pub history_bytes: u64,
 }
 
 impl Options {
@@ -39,6 +43,8 @@ impl Options {
             turn_bytes: 64 << 20,
             cache_bytes: 256 << 10,
             open_files: 512,
+            history: Duration::from_secs(30 * 24 * 60 * 60),
+            history_bytes: u64::MAX,
         }
     }
 }

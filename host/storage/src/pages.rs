@@ -12,6 +12,7 @@ use std::collections::BTreeMap;
 use std::io;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
 
 use crate::files::{self, Files};
 use crate::key::ObjectKey;
@@ -21,6 +22,13 @@ use crate::log::{Log, record};
 thread_local! {
     static RECORD: RefCell<Vec<u8>> = const { RefCell::new(Vec::new()) };
 }
+
+/// The most a transaction that replaces a whole object may write; it lives in memory.
+pub(crate) const WHOLE_BYTES: u64 = 1 << 30;
+
+/// How an object that wakes waits for who works on it as a whole: up to five seconds.
+const CLAIM_POLL: Duration = Duration::from_millis(1);
+const CLAIM_POLLS: u32 = 5000;
 
 /// What all objects of a folder share.
 #[derive(Debug)]
@@ -63,6 +71,42 @@ struct State {
     dirty: bool,
     /// Whether a connection reads and writes here; there can be only one.
     connected: bool,
+    /// Whether somebody works on the object as a whole, and keeps its sessions out.
+    claimed: bool,
+    /// How the open transaction differs from those of a session.
+    whole: Whole,
+}
+
+/// Who opens a connection.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Holder {
+    /// An object that wakes.
+    Session,
+    /// Whoever has claimed the object.
+    Claimant,
+}
+
+/// A transaction that replaces an object's content.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+enum Whole {
+    #[default]
+    No,
+    /// It goes on over connections: no commit of theirs ends it.
+    Held { restored: bool },
+    /// The next commit ends it.
+    Last { restored: bool },
+}
+
+impl State {
+    fn is_free(&self, holder: Holder) -> bool {
+        !self.connected && self.claimed == (holder == Holder::Claimant)
+    }
+
+    fn discard(&mut self) {
+        self.txn.clear();
+        self.txn_size = None;
+        self.whole = Whole::No;
+    }
 }
 
 #[derive(Debug)]
@@ -161,12 +205,19 @@ impl Pages {
     /// Writes into the open transaction; whether it fits.
     pub(crate) fn write(&self, number: u32, bytes: &Page) -> bool {
         let mut state = self.state();
-        if (state.txn.len() as u64 + 1) * PAGE_BYTES as u64 > self.common.turn_bytes {
+        let most = match state.whole {
+            Whole::No => self.common.turn_bytes,
+            _ => WHOLE_BYTES,
+        };
+        if (state.txn.len() as u64 + 1) * PAGE_BYTES as u64 > most {
             return false;
         }
+        let mut page = *bytes;
+        // What a file's page was checked by says nothing about the next version.
+        files::clear_checksum(&mut page);
         match state.txn.get_mut(&number).and_then(Arc::get_mut) {
-            Some(page) => *page = *bytes,
-            None => drop(state.txn.insert(number, Arc::new(*bytes))),
+            Some(old) => *old = page,
+            None => drop(state.txn.insert(number, Arc::new(page))),
         }
         let size = state.txn_size.unwrap_or(state.size).max(number);
         state.txn_size = Some(size);
@@ -179,37 +230,87 @@ impl Pages {
         state.txn_size = Some(size);
     }
 
+    /// Whether there is no connection; waits for a claimant, who is not long as a rule.
+    pub(crate) fn wait_until_free(&self, holder: Holder) -> bool {
+        for _ in 0..CLAIM_POLLS {
+            let state = self.state();
+            if holder == Holder::Claimant || !state.claimed {
+                return state.is_free(holder);
+            }
+            drop(state);
+            std::thread::sleep(CLAIM_POLL);
+        }
+        false
+    }
+
     /// Notes the one connection; false when there is one already.
-    pub(crate) fn connect(&self) -> bool {
-        !std::mem::replace(&mut self.state().connected, true)
+    pub(crate) fn connect(&self, holder: Holder) -> bool {
+        let mut state = self.state();
+        let free = state.is_free(holder);
+        state.connected |= free;
+        free
     }
 
     pub(crate) fn disconnect(&self) {
-        self.discard();
-        self.state().connected = false;
+        let mut state = self.state();
+        if !matches!(state.whole, Whole::Held { .. }) {
+            state.discard();
+        }
+        state.connected = false;
+    }
+
+    /// Keeps sessions out; false when one is there, or another claimant.
+    pub(crate) fn claim(&self) -> bool {
+        let mut state = self.state();
+        let free = !state.connected && !state.claimed;
+        state.claimed |= free;
+        free
+    }
+
+    pub(crate) fn unclaim(&self) {
+        let mut state = self.state();
+        state.discard();
+        state.claimed = false;
+    }
+
+    /// Begins a transaction that may be larger than a turn and outlive its connection.
+    pub(crate) fn begin_whole(&self, restored: bool) {
+        let mut state = self.state();
+        state.discard();
+        state.whole = Whole::Held { restored };
+    }
+
+    /// The next commit ends the transaction that `begin_whole` began.
+    pub(crate) fn let_commit(&self) {
+        let mut state = self.state();
+        if let Whole::Held { restored } = state.whole {
+            state.whole = Whole::Last { restored };
+        }
     }
 
     /// Whether nothing of the object is kept here that its file does not have.
     pub(crate) fn is_idle(&self) -> bool {
         let state = self.state();
-        !state.connected && !state.dirty
+        !state.connected && !state.claimed && !state.dirty
     }
 
     /// Forgets the open transaction.
     pub(crate) fn discard(&self) {
-        let mut state = self.state();
-        state.txn.clear();
-        state.txn_size = None;
+        self.state().discard();
     }
 
     /// The transaction is final: its pages go to the log and become the committed state.
     pub(crate) fn commit(&self) {
         let mut state = self.state();
+        if matches!(state.whole, Whole::Held { .. }) {
+            return;
+        }
         let size = state.txn_size.take().unwrap_or(state.size);
         if state.txn.is_empty() && size == state.size {
             return;
         }
         let period = self.log_commit(&mut state, size);
+        state.whole = Whole::No;
         self.adopt(&mut state, size, period);
     }
 
@@ -224,6 +325,7 @@ impl Pages {
                     object: self.number,
                     previous: if first { 0 } else { state.previous },
                     size_pages: size,
+                    restored: state.whole == Whole::Last { restored: true },
                     key: first.then_some(&self.key),
                     pages: state.txn.len() as u32,
                 };

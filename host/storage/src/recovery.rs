@@ -1,8 +1,8 @@
 //! Recovery: from what a crash left to files that are as the log says.
 //!
 //! Run once, when a data folder is opened. The order is the point of it: read the log;
-//! make the part that was read durable, by writing it again; redo into the files; sync
-//! them; begin a segment with a higher epoch; MANIFEST. A crash in between repeats the
+//! make the part that was read durable, by writing it again; put into history what the files
+//! are about to lose; redo into the files; sync them; begin a segment with a higher epoch; MANIFEST. A crash in between repeats the
 //! same work. Nothing is ever appended behind a torn tail, where an old record could fit.
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -13,6 +13,7 @@ use crate::disk::Env;
 use crate::error::Error;
 use crate::fault::Fault;
 use crate::files;
+use crate::history::{self, History, Horizon};
 use crate::key::ObjectKey;
 use crate::log::delta::{PAGE_BYTES, Page};
 use crate::log::record::{Kind, Record};
@@ -36,12 +37,21 @@ struct Redo {
 #[derive(Debug)]
 pub(crate) struct Recovered {
     pub(crate) manifest: Manifest,
+    pub(crate) history: History,
     pub(crate) writer: Writer,
     pub(crate) epoch: u32,
     pub(crate) end: u64,
+    /// The time of the last commit.
+    pub(crate) last_ms: u64,
 }
 
-pub(crate) fn recover(env: &Env, names: &Names, segment_bytes: u64) -> Result<Recovered, Error> {
+/// `keep` says whether history is kept from now on.
+pub(crate) fn recover(
+    env: &Env,
+    names: &Names,
+    segment_bytes: u64,
+    keep: bool,
+) -> Result<Recovered, Error> {
     let manifest = match Manifest::load(env)? {
         Some(manifest) => manifest,
         None => found(env)?,
@@ -67,12 +77,88 @@ pub(crate) fn recover(env: &Env, names: &Names, segment_bytes: u64) -> Result<Re
     if !env.faults.is(Fault::RedoBeforeTail) {
         rewrite_tail(env, &scanned).map_err(log_failed)?;
     }
+    let (mut history, lost) = History::open(env, manifest.log, manifest.redo)?;
+    let mut horizon = manifest.horizon;
+    if let Some(lost) = lost {
+        horizon.position = horizon.position.max(lost.min(scanned.end));
+    }
+    if !(keep && manifest.history) {
+        let time_ms = env.clock.now_ms();
+        let position = scanned.end;
+        horizon = Horizon { position, time_ms };
+    } else if !env.faults.is(Fault::RedoBeforePack) {
+        archive(env, &mut history, &scanned, horizon)?;
+    }
     redo(env, names, &scanned)?;
+    if env.faults.is(Fault::RedoBeforePack) {
+        archive(env, &mut history, &scanned, horizon)?;
+    }
     if env.faults.is(Fault::RedoBeforeTail) {
         rewrite_tail(env, &scanned).map_err(log_failed)?;
     }
+    let last_ms = last_ms(&scanned)
+        .max(history.last_ms())
+        .max(horizon.time_ms);
+    let manifest = Manifest {
+        history: keep,
+        horizon,
+        ..manifest
+    };
     let epoch = manifest.epoch.max(scanned.epoch) + 1;
-    go_on(env, manifest, &scanned, epoch, segment_bytes).map_err(log_failed)
+    let (manifest, writer, epoch) =
+        go_on(env, manifest, &scanned, epoch, segment_bytes).map_err(log_failed)?;
+    history.advance(manifest.redo);
+    if !keep {
+        let count = history.packs();
+        history
+            .forget(env, count)
+            .map_err(|source| Error::io("emptying", history::DIR, source))?;
+    }
+    Ok(Recovered {
+        manifest,
+        history,
+        writer,
+        epoch,
+        end: scanned.end,
+        last_ms,
+    })
+}
+
+fn commits(scanned: &Scanned, check: bool) -> impl Iterator<Item = (&str, Record<'_>)> {
+    scanned.segments.iter().flat_map(move |segment| {
+        let records = segment.records(check);
+        let commits = records.filter(|record| record.kind == Kind::Commit);
+        commits.map(|record| (segment.name.as_str(), record))
+    })
+}
+
+fn last_ms(scanned: &Scanned) -> u64 {
+    commits(scanned, false)
+        .map(|(_, record)| record.time_ms)
+        .max()
+        .unwrap_or(0)
+}
+
+/// Puts into history what redo is about to overwrite.
+fn archive(
+    env: &Env,
+    history: &mut History,
+    scanned: &Scanned,
+    horizon: Horizon,
+) -> Result<(), Error> {
+    if commits(scanned, false).next().is_none() {
+        return Ok(());
+    }
+    let failed = |source| Error::io("archiving in", history::DIR, source);
+    let finished = {
+        let mut archiver = history.archiver(env, horizon.position).map_err(failed)?;
+        for (_, record) in commits(scanned, true) {
+            archiver.feed(&record).map_err(failed)?;
+        }
+        archiver.finish().map_err(failed)?
+    };
+    history.add(finished);
+    Ok(())
 }
 
 /// Lays out a new folder; refuses one that has lost its manifest.
@@ -104,6 +190,8 @@ fn found(env: &Env) -> Result<Manifest, Error> {
         redo: 0,
         segment: 1,
         durable: 0,
+        history: true,
+        horizon: Horizon::default(),
     };
     manifest.store(env).map_err(failed)?;
     Ok(manifest)
@@ -128,20 +216,18 @@ fn rewrite_tail(env: &Env, scanned: &Scanned) -> io::Result<()> {
 
 fn redo(env: &Env, names: &Names, scanned: &Scanned) -> Result<(), Error> {
     let mut objects = BTreeMap::new();
-    for segment in &scanned.segments {
-        for record in segment.records(!env.faults.is(Fault::NoRecordCrc)) {
-            if record.kind == Kind::Commit && !apply(&mut objects, &record) {
-                let found = format!(
-                    "has a record at position {} that does not follow from those before it",
-                    record.position
-                );
-                let advice = "restore the data folder from a backup";
-                return Err(Error::Format {
-                    path: segment::path(&segment.name).into(),
-                    found,
-                    advice,
-                });
-            }
+    for (segment, record) in commits(scanned, !env.faults.is(Fault::NoRecordCrc)) {
+        if !apply(&mut objects, &record) {
+            let found = format!(
+                "has a record at position {} that does not follow from those before it",
+                record.position
+            );
+            let advice = "restore the data folder from a backup";
+            return Err(Error::Format {
+                path: segment::path(segment).into(),
+                found,
+                advice,
+            });
         }
     }
     let present = objects
@@ -235,7 +321,7 @@ fn go_on(
     scanned: &Scanned,
     epoch: u32,
     segment_bytes: u64,
-) -> io::Result<Recovered> {
+) -> io::Result<(Manifest, Writer, u32)> {
     let end = scanned.end;
     let live = scanned
         .segments
@@ -277,12 +363,7 @@ fn go_on(
             writer.release(&name)?;
         }
     }
-    Ok(Recovered {
-        manifest,
-        writer,
-        epoch,
-        end,
-    })
+    Ok((manifest, writer, epoch))
 }
 
 fn adopt_spares(env: &Env, writer: &mut Writer, segment_bytes: u64) -> io::Result<()> {

@@ -20,12 +20,13 @@ use crate::disk::Env;
 use crate::error::Error;
 use crate::fault::Fault;
 use crate::files::{self, Files};
+use crate::history::{self, History};
 use crate::key::{ObjectKey, unhex};
 use crate::log::{Log, Progress, segment};
 use crate::manifest::Manifest;
 use crate::names::Names;
 use crate::options::{Limits, Options};
-use crate::pages::{Common, Pages};
+use crate::pages::{Common, Holder, Pages};
 use crate::recovery::recover;
 use crate::reserved;
 use crate::sqlite::{Connection, start};
@@ -34,6 +35,9 @@ use crate::ticket::Ticket;
 use crate::vfs;
 
 const LOCK: &str = "LOCK";
+
+/// Four times what a merged pack holds at most.
+const PACK_BYTES: u64 = 1 << 30;
 
 /// Handle to a data folder.
 #[derive(Debug, Clone)]
@@ -75,12 +79,19 @@ pub(crate) struct Shared {
     names: Names,
     /// Objects that are awake, or that have pages for their files.
     objects: Mutex<BTreeMap<u128, Arc<Pages>>>,
-    manifest: Mutex<Manifest>,
+    ledger: Mutex<Ledger>,
     /// A copy of the manifest's redo position.
     redo: AtomicU64,
     trouble: Mutex<Option<Error>>,
     threads: Threads,
     _lock: Box<dyn Any + Send + Sync>,
+}
+
+/// What checkpoints change; whoever holds its lock finds the files still.
+#[derive(Debug)]
+pub(crate) struct Ledger {
+    pub(crate) manifest: Manifest,
+    pub(crate) history: History,
 }
 
 impl fmt::Debug for Shared {
@@ -111,7 +122,8 @@ impl Storage {
             path: options.dir.clone(),
         })?;
         let names = Names::default();
-        let recovered = recover(&env, &names, options.segment_bytes)?;
+        let keep = !options.history.is_zero();
+        let recovered = recover(&env, &names, options.segment_bytes, keep)?;
         let manifest = recovered.manifest;
         let log = Log::new(
             env.clone(),
@@ -119,6 +131,7 @@ impl Storage {
             recovered.epoch,
             recovered.writer,
             recovered.end,
+            recovered.last_ms,
         );
         let common = Arc::new(Common {
             log: Arc::new(log),
@@ -132,7 +145,10 @@ impl Storage {
             names,
             objects: Mutex::default(),
             redo: AtomicU64::new(manifest.redo),
-            manifest: Mutex::new(manifest),
+            ledger: Mutex::new(Ledger {
+                manifest,
+                history: recovered.history,
+            }),
             trouble: Mutex::default(),
             threads: Threads::default(),
             _lock: lock,
@@ -146,6 +162,10 @@ impl Storage {
         Ok(Storage {
             shared: Arc::new(Owner(shared)),
         })
+    }
+
+    pub(crate) fn shared(&self) -> &Shared {
+        &self.shared
     }
 
     /// Names a database; opens nothing yet.
@@ -219,6 +239,18 @@ impl Shared {
         &self.options
     }
 
+    pub(crate) fn env(&self) -> &Env {
+        &self.env
+    }
+
+    pub(crate) fn common(&self) -> &Common {
+        &self.common
+    }
+
+    pub(crate) fn names(&self) -> &Names {
+        &self.names
+    }
+
     pub(crate) fn log(&self) -> &Arc<Log> {
         &self.common.log
     }
@@ -241,12 +273,30 @@ impl Shared {
 
     /// Opens the one connection of an object.
     pub(crate) fn connect(&self, key: &ObjectKey) -> Result<(Arc<Pages>, Connection), Error> {
+        let pages = self.find(key)?;
+        let connection = self.connect_to(&pages, Holder::Session)?;
+        Ok((pages, connection))
+    }
+
+    /// The pages of an object, whether it has any or not.
+    pub(crate) fn find(&self, key: &ObjectKey) -> Result<Arc<Pages>, Error> {
         check_namespace(&key.namespace)?;
-        let pages = self
-            .pages(key)
-            .map_err(|source| Error::io("opening", files::path(key), source))?;
-        let name = CString::new(files::path(key)).expect("namespace and hex digits have no NUL");
-        let connection = vfs::with_pages(Arc::clone(&pages), |vfs| {
+        self.pages(key)
+            .map_err(|source| Error::io("opening", files::path(key), source))
+    }
+
+    /// Opens the one connection to an object's pages.
+    pub(crate) fn connect_to(
+        &self,
+        pages: &Arc<Pages>,
+        holder: Holder,
+    ) -> Result<Connection, Error> {
+        if !pages.wait_until_free(holder) {
+            let object = pages.key().to_string();
+            return Err(Error::Awake { object });
+        }
+        let name = CString::new(pages.path()).expect("namespace and hex digits have no NUL");
+        let connection = vfs::with_pages(Arc::clone(pages), holder, |vfs| {
             Connection::open(&name, vfs, files::RESERVED_BYTES)
         })?;
         let cache_kib = self.options.cache_bytes / 1024;
@@ -255,7 +305,7 @@ impl Shared {
             "PRAGMA locking_mode=EXCLUSIVE; PRAGMA journal_mode=MEMORY; PRAGMA synchronous=OFF; \
              PRAGMA cache_size=-{cache_kib}; PRAGMA max_page_count={most}"
         ))?;
-        Ok((pages, connection))
+        Ok(connection)
     }
 
     fn pages(&self, key: &ObjectKey) -> io::Result<Arc<Pages>> {
@@ -278,9 +328,14 @@ impl Shared {
 
     /// An object went to sleep: its pages stay only as long as the file lacks some.
     pub(crate) fn disconnect(&self, key: &ObjectKey) {
+        self.forget_unused(files::number(key));
+    }
+
+    pub(crate) fn forget_unused(&self, number: u128) {
         let mut objects = self.objects();
-        let number = files::number(key);
-        if objects.get(&number).is_some_and(|pages| pages.is_idle()) {
+        // Nobody may be about to connect to pages that are no longer found here.
+        let unused = |pages: &Arc<Pages>| Arc::strong_count(pages) == 1 && pages.is_idle();
+        if objects.get(&number).is_some_and(unused) {
             objects.remove(&number);
         }
     }
@@ -317,12 +372,20 @@ impl Shared {
     }
 
     pub(crate) fn checkpoint(&self) -> Result<(), Error> {
-        let mut manifest = self.manifest.lock().unwrap_or_else(PoisonError::into_inner);
+        self.checkpoint_in(&mut self.ledger())
+    }
+
+    pub(crate) fn ledger(&self) -> MutexGuard<'_, Ledger> {
+        self.ledger.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    pub(crate) fn checkpoint_in(&self, ledger: &mut Ledger) -> Result<(), Error> {
         let mut checkpoint = Checkpoint {
             env: &self.env,
             log: &self.common.log,
             names: &self.names,
-            manifest: &mut manifest,
+            manifest: &mut ledger.manifest,
+            history: &mut ledger.history,
         };
         // First the position, then the pages: what is committed in between is in both.
         let redo = checkpoint.begin();
@@ -332,16 +395,41 @@ impl Shared {
                 self.common.files.forget(pages.number())
             })
             .and_then(|()| self.prepare());
-        self.redo.store(manifest.redo, Ordering::Relaxed);
-        let mut objects = self.objects();
-        for job in &jobs {
-            if job.pages.is_idle() {
-                objects.remove(&job.pages.number());
-            }
+        self.redo.store(ledger.manifest.redo, Ordering::Relaxed);
+        for Job { pages, .. } in jobs {
+            let number = pages.number();
+            drop(pages);
+            self.forget_unused(number);
         }
-        drop(objects);
+        let result = result.and_then(|()| self.tend(ledger));
         *self.lock_trouble() = result.as_ref().err().cloned();
         result
+    }
+
+    /// Lets go of history that is too old, and keeps its packs few.
+    fn tend(&self, ledger: &mut Ledger) -> Result<(), Error> {
+        let failed = |source| Error::io("tending", history::DIR, source);
+        let keep_ms = u64::try_from(self.options.history.as_millis()).unwrap_or(u64::MAX);
+        let oldest_ms = self.env.clock.now_ms().saturating_sub(keep_ms);
+        let most_bytes = self.options.history_bytes;
+        let Ledger { manifest, history } = ledger;
+        if let Some((count, horizon)) = history.expired(oldest_ms, most_bytes, manifest.redo) {
+            if self.env.faults.is(Fault::HorizonAfterPacks) {
+                history.forget(&self.env, count).map_err(failed)?;
+            }
+            let next = Manifest {
+                horizon,
+                ..*manifest
+            };
+            next.store(&self.env).map_err(failed)?;
+            *manifest = next;
+            if !self.env.faults.is(Fault::HorizonAfterPacks) {
+                history.forget(&self.env, count).map_err(failed)?;
+            }
+        }
+        // One pack shall not keep a small rest of it for long.
+        let (bytes, ms) = (most_bytes.min(PACK_BYTES) / 4, keep_ms / 16);
+        history.merge(&self.env, bytes, ms)
     }
 
     /// Makes room for the log before it needs it.
@@ -409,13 +497,14 @@ impl Shared {
             id,
             name: None,
         };
-        let name = match self.connect(&key) {
-            Ok((_pages, connection)) => reserved::read_name(&connection),
+        let Ok(claim) = self.claim(&key) else {
+            return Ok(None);
+        };
+        match self.connect_to(claim.pages(), Holder::Claimant) {
+            Ok(connection) => reserved::read_name(&connection),
             Err(Error::Sql { .. }) => Ok(None),
             Err(error) => Err(error),
-        };
-        self.disconnect(&key);
-        name
+        }
     }
 }
 

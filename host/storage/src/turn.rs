@@ -18,21 +18,26 @@ pub(crate) struct Turn {
     open: bool,
     savepoints: Vec<SavepointId>,
     last_savepoint: u64,
+    /// By depth, compiled when first needed.
+    levels: Vec<Level>,
+}
+
+/// The statements of the savepoints at one depth.
+#[derive(Debug)]
+struct Level {
+    open: Statement,
+    release: Statement,
 }
 
 impl Turn {
     pub(crate) fn new(connection: &Connection) -> Result<Turn, Error> {
-        let prepare = |sql| {
-            let (statement, _) = connection.trusted(|| connection.prepare(sql, true))?;
-            statement.ok_or(Error::NoStatement)
-        };
-        let (begin, commit) = (prepare("BEGIN")?, prepare("COMMIT")?);
         Ok(Turn {
-            begin,
-            commit,
+            begin: prepare(connection, "BEGIN")?,
+            commit: prepare(connection, "COMMIT")?,
             open: false,
             savepoints: Vec::new(),
             last_savepoint: 0,
+            levels: Vec::new(),
         })
     }
 
@@ -88,8 +93,12 @@ impl Turn {
     }
 
     pub(crate) fn open_savepoint(&mut self, connection: &Connection) -> Result<SavepointId, Error> {
+        let depth = self.savepoints.len();
+        if depth == self.levels.len() {
+            self.levels.push(Level::new(connection, depth)?);
+        }
+        run(connection, &self.levels[depth].open)?;
         let id = SavepointId(self.last_savepoint + 1);
-        connection.run_trusted(&format!("SAVEPOINT {}", name(id)))?;
         self.last_savepoint = id.0;
         self.savepoints.push(id);
         Ok(id)
@@ -101,7 +110,7 @@ impl Turn {
         id: SavepointId,
     ) -> Result<(), Error> {
         let depth = self.depth(id)?;
-        connection.run_trusted(&format!("RELEASE {}", name(id)))?;
+        run(connection, &self.levels[depth].release)?;
         self.savepoints.truncate(depth);
         Ok(())
     }
@@ -112,10 +121,8 @@ impl Turn {
         id: SavepointId,
     ) -> Result<(), Error> {
         let depth = self.depth(id)?;
-        connection.run_trusted(&format!(
-            "ROLLBACK TO {name}; RELEASE {name}",
-            name = name(id)
-        ))?;
+        connection.run_trusted(&format!("ROLLBACK TO {}", name(depth)))?;
+        run(connection, &self.levels[depth].release)?;
         self.savepoints.truncate(depth);
         Ok(())
     }
@@ -132,8 +139,23 @@ impl Turn {
     }
 }
 
-fn name(id: SavepointId) -> String {
-    format!("_dormouse_{}", id.0)
+impl Level {
+    fn new(connection: &Connection, depth: usize) -> Result<Level, Error> {
+        let name = name(depth);
+        Ok(Level {
+            open: prepare(connection, &format!("SAVEPOINT {name}"))?,
+            release: prepare(connection, &format!("RELEASE {name}"))?,
+        })
+    }
+}
+
+fn name(depth: usize) -> String {
+    format!("_dormouse_{depth}")
+}
+
+fn prepare(connection: &Connection, sql: &str) -> Result<Statement, Error> {
+    let (statement, _) = connection.trusted(|| connection.prepare(sql, true))?;
+    statement.ok_or(Error::NoStatement)
 }
 
 fn run(connection: &Connection, statement: &Statement) -> Result<(), Error> {

@@ -22,14 +22,14 @@ use std::sync::{Arc, Once};
 use rusqlite::ffi;
 
 use crate::log::delta::{PAGE_BYTES, Page};
-use crate::pages::Pages;
+use crate::pages::{Holder, Pages};
 
 const NAME: &CStr = c"dormouse";
 const PATH_BYTES: c_int = 512;
 
 thread_local! {
     /// The pages that the next `xOpen` of this thread is for.
-    static NEXT: RefCell<Option<Arc<Pages>>> = const { RefCell::new(None) };
+    static NEXT: RefCell<Option<(Arc<Pages>, Holder)>> = const { RefCell::new(None) };
 }
 
 #[repr(C)]
@@ -39,9 +39,9 @@ struct File {
 }
 
 /// Runs `open` so that the database it opens reads and writes `pages`.
-pub(crate) fn with_pages<T>(pages: Arc<Pages>, open: impl FnOnce(&CStr) -> T) -> T {
+pub(crate) fn with_pages<T>(pages: Arc<Pages>, holder: Holder, open: impl FnOnce(&CStr) -> T) -> T {
     register();
-    NEXT.set(Some(pages));
+    NEXT.set(Some((pages, holder)));
     let result = open(NAME);
     NEXT.take();
     result
@@ -106,15 +106,23 @@ unsafe extern "C" fn open(
     unsafe {
         if flags & ffi::SQLITE_OPEN_MAIN_DB == 0 {
             let default = (*vfs).pAppData.cast::<ffi::sqlite3_vfs>();
+            let (name, flags) = match flags & ffi::SQLITE_OPEN_MAIN_JOURNAL {
+                0 => (name, flags),
+                // `VACUUM INTO` wants a journal for its target, which needs no name.
+                journal => {
+                    let temporary = ffi::SQLITE_OPEN_TEMP_JOURNAL | ffi::SQLITE_OPEN_DELETEONCLOSE;
+                    (ptr::null(), flags & !journal | temporary)
+                }
+            };
             return (*default).xOpen.map_or(ffi::SQLITE_CANTOPEN, |open| {
                 open(default, name, file, flags, out_flags)
             });
         }
         (*file).pMethods = ptr::null();
-        let Some(pages) = NEXT.take() else {
+        let Some((pages, holder)) = NEXT.take() else {
             return ffi::SQLITE_CANTOPEN;
         };
-        if !pages.connect() {
+        if !pages.connect(holder) {
             return ffi::SQLITE_BUSY;
         }
         let own = file.cast::<File>();

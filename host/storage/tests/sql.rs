@@ -124,6 +124,9 @@ fn what_guests_may_not_do_is_refused() {
         "SELECT load_extension('x')",
         "SELECT sqlite_version()",
         "SELECT fts3_tokenizer('x')",
+        "VACUUM",
+        "/* all */ vacuum;",
+        "VACUUM INTO 'x'",
     ] {
         let error = db.exec(sql, &[]).expect_err(sql);
         assert_eq!(error.kind(), Kind::Denied, "{sql}: {error}");
@@ -135,8 +138,6 @@ fn what_guests_may_not_do_is_refused() {
     }
     // Refused by SQLite itself.
     for sql in [
-        "VACUUM",
-        "VACUUM INTO 'x'",
         "UPDATE sqlite_master SET sql = ''",
         "DELETE FROM sqlite_schema",
     ] {
@@ -273,6 +274,25 @@ fn a_cursor_reads_in_portions_across_turns() {
     );
     db.close_cursor(cursor);
     assert_eq!(db.next_batch(cursor, 1).unwrap_err().kind(), Kind::Closed);
+}
+
+#[test]
+fn cursors_over_one_text_do_not_disturb_each_other() {
+    let folder = Folder::new();
+    let mut db = folder.storage().database(key(1));
+    db.exec(
+        "CREATE TABLE t (a); INSERT INTO t VALUES (1), (2), (3)",
+        &[],
+    )
+    .unwrap();
+    let text = "SELECT a FROM t WHERE a >= ?";
+    let one = db.query(text, &[int(1)]).unwrap();
+    let two = db.query(text, &[int(2)]).unwrap();
+    assert_eq!(db.next_batch(one, 1).unwrap().rows, [[int(1)]]);
+    assert_eq!(db.next_batch(two, 1).unwrap().rows, [[int(2)]]);
+    assert_eq!(db.exec(text, &[int(3)]).unwrap().rows, [[int(3)]]);
+    assert_eq!(db.next_batch(one, 9).unwrap().rows, [[int(2)], [int(3)]]);
+    assert_eq!(db.next_batch(two, 9).unwrap().rows, [[int(3)]]);
 }
 
 #[test]
@@ -440,6 +460,24 @@ fn large_results_are_refused_and_undone() {
         refusal(error),
         (Kind::TooBig, "string or blob too big: SQLITE_TOOBIG".into())
     );
+}
+
+#[test]
+fn a_cached_statement_sees_changed_tables() {
+    let folder = Folder::new();
+    let mut db = folder.storage().database(key(1));
+    db.exec("CREATE TABLE t (a); INSERT INTO t VALUES (1)", &[])
+        .unwrap();
+    let all = "SELECT * FROM t";
+    assert_eq!(db.exec(all, &[]).unwrap().columns, ["a"]);
+    db.exec("ALTER TABLE t ADD COLUMN b DEFAULT 2", &[])
+        .unwrap();
+    let result = db.exec(all, &[]).unwrap();
+    assert_eq!(result.columns, ["a", "b"]);
+    assert_eq!(result.rows, [[int(1), int(2)]]);
+    db.exec("ALTER TABLE t RENAME COLUMN b TO c", &[]).unwrap();
+    let cursor = db.query(all, &[]).unwrap();
+    assert_eq!(db.cursor_columns(cursor).unwrap(), ["a", "c"]);
 }
 
 #[test]

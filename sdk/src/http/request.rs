@@ -1,17 +1,29 @@
-//! The request that a handler is given.
+//! Requests: those that a handler is given, and those it makes.
 
 use std::borrow::Cow;
 use std::cell::OnceCell;
 
 use http::{HeaderMap, HeaderName, HeaderValue, Method};
+use serde::Serialize;
 use serde::de::DeserializeOwned;
 
 use super::{Body, BodyError};
 use crate::bindings::dormouse::object::types as wit;
 use crate::websocket::Upgrade;
-use crate::{Context, Result};
+use crate::{Context, Error, Result};
 
-/// An HTTP request to the object.
+/// An HTTP request: one that a handler is given, or one that is made for a
+/// [`Stub`](crate::Stub).
+///
+/// ```
+/// use dormouse_sdk::prelude::*;
+///
+/// # fn main() -> Result<()> {
+/// let order = Request::post("/orders", "2 tea").with_header("x-customer", "ada");
+/// assert_eq!(order.path(), "/orders");
+/// # Ok(())
+/// # }
+/// ```
 #[derive(Debug)]
 pub struct Request {
     method: Method,
@@ -21,9 +33,97 @@ pub struct Request {
     headers: OnceCell<HeaderMap>,
     body: Body,
     upgrade: Option<Upgrade>,
+    /// The first mistake made in building it, told when it is sent.
+    mistake: Option<Error>,
 }
 
 impl Request {
+    /// A request without headers and body. A URL that begins with `/` is one of no
+    /// particular host, for an object.
+    pub fn new(method: Method, url: impl Into<String>) -> Self {
+        let mut url = url.into();
+        if url.starts_with('/') {
+            url.insert_str(0, "http://object");
+        }
+        Self {
+            method,
+            url,
+            fields: Vec::new(),
+            headers: OnceCell::new(),
+            body: Body::empty(),
+            upgrade: None,
+            mistake: None,
+        }
+    }
+
+    /// A GET.
+    pub fn get(url: impl Into<String>) -> Self {
+        Self::new(Method::GET, url)
+    }
+
+    /// A POST with this body.
+    pub fn post(url: impl Into<String>, body: impl Into<Body>) -> Self {
+        Self::new(Method::POST, url).with_body(body)
+    }
+
+    /// With this body instead.
+    #[must_use]
+    pub fn with_body(mut self, body: impl Into<Body>) -> Self {
+        self.body = body.into();
+        self
+    }
+
+    /// With a value as its JSON body.
+    pub fn with_json<T: Serialize + ?Sized>(self, value: &T) -> Result<Self> {
+        let body = serde_json::to_vec(value)?;
+        Ok(self
+            .with_body(body)
+            .with_header("content-type", "application/json"))
+    }
+
+    /// With this header, instead of those of the same name. A malformed one fails
+    /// the request when it is sent.
+    #[must_use]
+    pub fn with_header(mut self, name: &str, value: impl AsRef<[u8]>) -> Self {
+        let parsed = HeaderName::from_bytes(name.as_bytes())
+            .map_err(Error::from)
+            .and_then(|name| Ok((name, HeaderValue::from_bytes(value.as_ref())?)));
+        match parsed {
+            Ok((name, value)) => {
+                let name = name.as_str();
+                self.fields
+                    .retain(|(field, _)| !field.eq_ignore_ascii_case(name));
+                self.fields
+                    .push((name.to_owned(), value.as_bytes().to_vec()));
+                self.headers = OnceCell::new();
+            }
+            Err(mistake) => {
+                self.mistake.get_or_insert(mistake);
+            }
+        }
+        self
+    }
+
+    /// To another URL, such as one without the part that chose the object.
+    #[must_use]
+    pub fn with_url(mut self, url: impl Into<String>) -> Self {
+        self.url = Self::get(url).url;
+        self
+    }
+
+    pub(crate) fn into_wit(self) -> Result<wit::Request> {
+        if let Some(mistake) = self.mistake {
+            return Err(mistake.context("the request is malformed"));
+        }
+        Ok(wit::Request {
+            method: self.method.to_string(),
+            url: self.url,
+            headers: self.fields,
+            body: self.body.into_wit(),
+            upgrade: self.upgrade.map(Upgrade::into_wit),
+        })
+    }
+
     pub(crate) fn from_wit(request: wit::Request) -> Result<Self> {
         let method = Method::from_bytes(request.method.as_bytes())
             .with_context(|| format!("the method `{}` is malformed", request.method))?;
@@ -34,6 +134,7 @@ impl Request {
             headers: OnceCell::new(),
             body: Body::from_wit(request.body),
             upgrade: request.upgrade.map(Upgrade::new),
+            mistake: None,
         })
     }
 
@@ -143,7 +244,7 @@ impl Request {
 
 /// A field that `http` does not take for a header came past the host's own
 /// parser, so it is none; leaving it out is harmless.
-fn header_map(fields: &[(String, Vec<u8>)]) -> HeaderMap {
+pub(super) fn header_map(fields: &[(String, Vec<u8>)]) -> HeaderMap {
     fields
         .iter()
         .filter_map(|(name, value)| {
@@ -207,6 +308,21 @@ mod tests {
         );
         assert_eq!(request.query_value("q").as_deref(), Some("a b&"));
         assert_eq!(request.query_value("r"), None);
+    }
+
+    #[test]
+    fn a_request_is_sent_as_it_was_made() {
+        let request = Request::post("/a?b", "text")
+            .with_header("X-A", "1")
+            .with_header("x-a", "2");
+        let sent = request.into_wit().unwrap();
+        assert_eq!(
+            (sent.method.as_str(), sent.url.as_str()),
+            ("POST", "http://object/a?b")
+        );
+        assert_eq!(sent.headers, [("x-a".to_owned(), b"2".to_vec())]);
+        let broken = Request::get("/").with_header("a b", "1").into_wit();
+        assert!(format!("{:#}", broken.unwrap_err()).starts_with("the request is malformed: "));
     }
 
     #[test]

@@ -5,8 +5,10 @@ use std::future::Future;
 use http::header::{CONTENT_TYPE, LOCATION};
 use http::{HeaderMap, HeaderName, HeaderValue, StatusCode};
 use serde::Serialize;
+use serde::de::DeserializeOwned;
 
-use super::{Body, BodyWriter};
+use super::request::header_map;
+use super::{Body, BodyError, BodyWriter};
 use crate::bindings::dormouse::object::types as wit;
 use crate::{Error, Result};
 
@@ -88,6 +90,15 @@ impl Response {
         F: Future<Output = Result<()>> + 'static,
     {
         Self::new(Body::produced(producer))
+    }
+
+    pub(crate) fn from_wit(response: wit::Response) -> Result<Self> {
+        Ok(Self {
+            status: StatusCode::from_u16(response.status)?,
+            headers: header_map(&response.headers),
+            body: Body::from_wit(response.body),
+            mistake: None,
+        })
     }
 
     /// No body, status 204.
@@ -193,6 +204,21 @@ impl Response {
     /// The body alone.
     pub fn into_body(self) -> Body {
         self.body
+    }
+
+    /// The whole body of an answer; see [`Body::bytes`].
+    pub async fn into_bytes(self) -> Result<Vec<u8>, BodyError> {
+        self.body.bytes().await
+    }
+
+    /// The whole body as text; an error if it is not UTF-8.
+    pub async fn into_text(self) -> Result<String> {
+        self.body.text().await
+    }
+
+    /// The whole body, read as JSON.
+    pub async fn into_json<T: DeserializeOwned>(self) -> Result<T> {
+        self.body.json().await
     }
 
     fn typed(content_type: &'static str, body: impl Into<Body>) -> Self {

@@ -42,6 +42,7 @@
 
 mod cursor;
 mod error;
+mod migrations;
 mod params;
 mod row;
 mod rows;
@@ -49,6 +50,7 @@ mod value;
 
 pub use cursor::Cursor;
 pub use error::{Error, ErrorKind};
+pub use migrations::Migrations;
 pub use params::{IntoValue, ParamList, Params};
 pub use rows::{Iter, Row, Rows};
 pub use value::{Json, Value};

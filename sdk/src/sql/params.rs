@@ -1,6 +1,7 @@
 //! What may stand for the `?` of a statement.
 
 use std::borrow::Cow;
+use std::time::{SystemTime, UNIX_EPOCH};
 
 use super::{Error, Value};
 
@@ -29,7 +30,8 @@ pub trait Params {
 /// Integers become INTEGER (a `u64` that has no room in 64 bits with sign is an
 /// error), floats REAL, `bool` 0 or 1, strings TEXT, bytes BLOB, and `None`
 /// NULL. A [`serde_json::Value`] becomes what it holds; lists and objects become
-/// their JSON text. Other types: [`Json`](crate::sql::Json).
+/// their JSON text. A [`SystemTime`] becomes its milliseconds since 1970. Other types:
+/// [`Json`](crate::sql::Json).
 pub trait IntoValue {
     /// The value to bind.
     fn into_value(self) -> Result<Value, Error>;
@@ -240,6 +242,48 @@ impl IntoValue for serde_json::Value {
             list_or_object @ (Self::Array(_) | Self::Object(_)) => {
                 Ok(Value::Text(list_or_object.to_string()))
             }
+        }
+    }
+}
+
+/// Milliseconds since 1970, rounded down.
+impl IntoValue for SystemTime {
+    fn into_value(self) -> Result<Value, Error> {
+        let since = self.duration_since(UNIX_EPOCH).ok();
+        let ms = since.and_then(|since| i64::try_from(since.as_millis()).ok());
+        ms.map(Value::Integer).ok_or_else(|| {
+            Error::mismatch(
+                "a SystemTime before 1970 cannot be stored; use milliseconds of your own, or text",
+            )
+        })
+    }
+}
+
+#[cfg(feature = "jiff")]
+mod jiff_dates {
+    //! RFC 3339 text in UTC with six digits after the second, which sorts as the times do.
+
+    use jiff::Timestamp;
+    use jiff::Zoned;
+    use jiff::civil::Date;
+
+    use super::{Error, IntoValue, Value};
+
+    impl IntoValue for Timestamp {
+        fn into_value(self) -> Result<Value, Error> {
+            Ok(Value::Text(format!("{self:.6}")))
+        }
+    }
+
+    impl IntoValue for Zoned {
+        fn into_value(self) -> Result<Value, Error> {
+            self.timestamp().into_value()
+        }
+    }
+
+    impl IntoValue for Date {
+        fn into_value(self) -> Result<Value, Error> {
+            Ok(Value::Text(self.to_string()))
         }
     }
 }

@@ -44,8 +44,7 @@ fn record(
     request: Option<tracing::field::DisplayValue<crate::event::RequestId>>,
     entry: &Entry,
 ) {
-    let class = &*context.identity.class;
-    let object = tracing::field::display(&context.identity.object);
+    let (class, object) = (context.who.class(), context.who.object());
     let from = entry.target.as_str();
     let fields = fields(entry);
     let message = entry.message.as_str();

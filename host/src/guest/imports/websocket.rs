@@ -3,16 +3,16 @@
 //! What is sent becomes an effect of the turn and passes the output gate; tags
 //! and attachments change at once.
 
-use bytes::Bytes;
-use tokio_tungstenite::tungstenite::protocol::Message as Frame;
+use std::time::Duration;
+
 use wasmtime::component::Resource;
 
 use crate::guest::bindings::dormouse::object::websocket::{
     Error, Host, HostSocket, HostUpgrade, Message, State,
 };
-use crate::guest::context::Context;
+use crate::guest::context::{Context, Identity, Who};
 use crate::guest::instance::{CallId, Effect};
-use crate::socket::{self, SocketId, SocketState};
+use crate::socket::{self, Outgoing, Owner, SocketId, SocketState};
 
 /// A guest's handle on a socket.
 #[allow(unreachable_pub)] // the bindings re-export it
@@ -32,7 +32,7 @@ impl Context {
         Ok(self.table.get(socket)?.0)
     }
 
-    fn transmit(&mut self, socket: SocketId, frame: Frame) {
+    fn transmit(&mut self, socket: SocketId, frame: Outgoing) {
         self.effects.push(Effect::Frame { socket, frame });
     }
 }
@@ -50,12 +50,10 @@ impl Host for Context {
         tag: Option<String>,
         except: Option<SocketId>,
     ) -> wasmtime::Result<u32> {
-        let frame = Frame::from(message);
-        let reached = self.hub.reserve_for_all(&frame, tag.as_deref(), except);
-        let count = reached.len() as u32;
-        for socket in reached {
-            self.transmit(socket, frame.clone());
-        }
+        let message = socket::Message::from(message);
+        let sockets = self.hub.reserve_for_all(&message, tag.as_deref(), except);
+        let count = sockets.len() as u32;
+        self.effects.push(Effect::Broadcast { sockets, message });
         Ok(count)
     }
 
@@ -68,6 +66,16 @@ impl Host for Context {
 
     fn auto_response(&mut self) -> wasmtime::Result<Option<(String, String)>> {
         Ok(self.hub.auto_response())
+    }
+
+    fn set_event_timeout(&mut self, ms: Option<u32>) -> wasmtime::Result<Result<(), Error>> {
+        let timeout = ms.map(|ms| Duration::from_millis(ms.into()));
+        Ok(self.hub.set_event_timeout(timeout).map_err(Into::into))
+    }
+
+    fn event_timeout(&mut self) -> wasmtime::Result<Option<u32>> {
+        let timeout = self.hub.event_timeout();
+        Ok(timeout.map(|timeout| timeout.as_millis() as u32))
     }
 }
 
@@ -86,7 +94,14 @@ impl HostUpgrade for Context {
         if !self.is_running(call) {
             return Ok(Err(Error::Spent));
         }
-        let socket = match self.hub.accept(tags, attachment) {
+        let Who::Object(Identity { class, object }) = (*self.who).clone() else {
+            return Ok(Err(Error::Invalid(
+                "a worker keeps no sockets; hand the request on to an object, which accepts it"
+                    .to_owned(),
+            )));
+        };
+        let owner = Owner { class, object };
+        let socket = match self.hub.accept(owner, tags, attachment) {
             Ok(socket) => socket,
             Err(error) => return Ok(Err(error.into())),
         };
@@ -146,11 +161,11 @@ impl HostSocket for Context {
         message: Message,
     ) -> wasmtime::Result<Result<(), Error>> {
         let id = self.socket(&socket)?;
-        let frame = Frame::from(message);
-        if let Err(error) = self.hub.reserve(id, &frame) {
+        let message = socket::Message::from(message);
+        if let Err(error) = self.hub.reserve(id, &message) {
             return Ok(Err(error.into()));
         }
-        self.transmit(id, frame);
+        self.transmit(id, Outgoing::Message(message));
         Ok(Ok(()))
     }
 
@@ -162,7 +177,7 @@ impl HostSocket for Context {
     ) -> wasmtime::Result<Result<(), Error>> {
         let id = self.socket(&socket)?;
         match self.hub.close(id, code, reason) {
-            Ok(Some(frame)) => self.transmit(id, frame),
+            Ok(Some(close)) => self.transmit(id, Outgoing::Close(close)),
             Ok(None) => {}
             Err(error) => return Ok(Err(error.into())),
         }
@@ -187,11 +202,11 @@ impl HostSocket for Context {
     }
 }
 
-impl From<Message> for Frame {
+impl From<Message> for socket::Message {
     fn from(message: Message) -> Self {
         match message {
-            Message::Text(text) => Self::Text(text.into()),
-            Message::Binary(bytes) => Self::Binary(Bytes::from(bytes)),
+            Message::Text(text) => Self::text(text),
+            Message::Binary(bytes) => Self::binary(bytes),
         }
     }
 }

@@ -6,6 +6,8 @@
 //! folder; nothing else may be assumed by the callers.
 
 mod real;
+#[cfg(feature = "simulation")]
+pub mod simulated;
 
 use std::any::Any;
 use std::fmt;

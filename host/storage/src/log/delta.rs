@@ -64,12 +64,21 @@ pub(crate) fn encode(number: u32, page: &Page, base: Option<&Page>, out: &mut Ve
                     &output[..length],
                 );
             }
-            out.extend_from_slice(&number.to_le_bytes());
-            out.extend_from_slice(&(u32::from(encoding) | (bytes.len() as u32) << 8).to_le_bytes());
-            out.extend_from_slice(&crc32c::crc32c(page).to_le_bytes());
+            put_head(number, encoding, bytes.len(), crc32c::crc32c(page), out);
             out.extend_from_slice(bytes);
         },
     );
+}
+
+/// Appends a page that nobody can read any more: decoding it always fails.
+pub(crate) fn encode_lost(number: u32, out: &mut Vec<u8>) {
+    put_head(number, ZERO, 0, !crc32c::crc32c(&[0; PAGE_BYTES]), out);
+}
+
+fn put_head(number: u32, encoding: u8, length: usize, crc: u32, out: &mut Vec<u8>) {
+    out.extend_from_slice(&number.to_le_bytes());
+    out.extend_from_slice(&(u32::from(encoding) | (length as u32) << 8).to_le_bytes());
+    out.extend_from_slice(&crc.to_le_bytes());
 }
 
 /// A page as it stands in a record.
@@ -108,6 +117,17 @@ impl<'a> Encoded<'a> {
 
     pub(crate) fn needs_base(&self) -> bool {
         self.encoding == XOR_LZ4
+    }
+
+    /// Whether it holds the page itself, which is neither a difference nor empty.
+    pub(crate) fn is_whole(&self) -> bool {
+        matches!(self.encoding, RAW | LZ4)
+    }
+
+    /// Appends it to `out` as it is.
+    pub(crate) fn put(&self, out: &mut Vec<u8>) {
+        put_head(self.number, self.encoding, self.bytes.len(), self.crc, out);
+        out.extend_from_slice(self.bytes);
     }
 
     /// The page itself; `None` when the bytes or the base are not those it was made from.

@@ -10,6 +10,7 @@
 //! Positions are bytes since the log began.
 
 pub(crate) mod delta;
+pub(crate) mod read;
 pub(crate) mod record;
 pub(crate) mod scan;
 pub(crate) mod segment;
@@ -58,6 +59,8 @@ struct Inner {
     /// Counts redo positions: a delta may not reach back over the last one.
     period: u64,
     last_time_ms: u64,
+    /// Times of commits since redo, and where the first of each begins.
+    times: Vec<(u64, u64)>,
     waiting: BTreeMap<(u64, u64), Waker>,
     last_waiter: u64,
     stopping: bool,
@@ -88,7 +91,15 @@ pub(crate) struct Place {
 }
 
 impl Log {
-    pub(crate) fn new(env: Env, id: u64, epoch: u32, writer: Writer, end: u64) -> Log {
+    /// The log from `end` on; `last_ms` is the time of the last commit before.
+    pub(crate) fn new(
+        env: Env,
+        id: u64,
+        epoch: u32,
+        writer: Writer,
+        end: u64,
+        last_ms: u64,
+    ) -> Log {
         let inner = Inner {
             pending: Vec::new(),
             next: end,
@@ -96,7 +107,8 @@ impl Log {
             dead: None,
             starved: false,
             period: 1,
-            last_time_ms: 0,
+            last_time_ms: last_ms,
+            times: Vec::new(),
             waiting: BTreeMap::new(),
             last_waiter: 0,
             stopping: false,
@@ -143,6 +155,10 @@ impl Log {
             return None;
         }
         let time_ms = self.env.clock.now_ms().max(inner.last_time_ms);
+        if time_ms > inner.last_time_ms || inner.times.is_empty() {
+            let start = inner.next;
+            inner.times.push((time_ms, start));
+        }
         inner.last_time_ms = time_ms;
         let first = inner.pending.is_empty();
         if first {
@@ -403,7 +419,73 @@ impl Log {
     }
 
     pub(crate) fn trim(&self, redo: u64) -> io::Result<()> {
+        let mut inner = self.inner();
+        // The last one before redo is the time of what follows it, too.
+        let before = inner.times.partition_point(|(_, start)| *start < redo);
+        inner.times.drain(..before.saturating_sub(1));
+        drop(inner);
         self.committer().writer.trim(redo)
+    }
+
+    /// Numbers and start positions of the segments, oldest first.
+    pub(crate) fn segments(&self) -> Vec<(u64, u64)> {
+        self.committer().writer.segments().to_vec()
+    }
+
+    /// Begins a new segment, so that the one so far can be let go of. False when the disk is
+    /// full.
+    pub(crate) fn rotate(&self) -> Result<bool, Dead> {
+        let end = self.end();
+        if !self.settle(end)? {
+            return Ok(false);
+        }
+        let mut committer = self.committer();
+        if !committer.batch.is_empty() {
+            return Ok(false);
+        }
+        let durable = {
+            let inner = self.inner();
+            inner.next - inner.pending.len() as u64
+        };
+        match committer
+            .writer
+            .begin(durable, 0)
+            .map_err(Failure::of_write)
+        {
+            Ok(()) => Ok(true),
+            Err(Failure::Full) => Ok(false),
+            Err(Failure::Final(error)) => {
+                drop(committer);
+                self.die(&format!("beginning a segment failed: {error}"));
+                self.admit()
+            }
+        }
+    }
+
+    /// Removes recycled segments, durably: they hold what was written before.
+    pub(crate) fn drop_spares(&self) -> io::Result<()> {
+        self.committer().writer.drop_spares()
+    }
+
+    pub(crate) fn durable(&self) -> u64 {
+        self.durable.load(Ordering::Acquire)
+    }
+
+    /// The position behind the last commit that was made up to `time_ms`, if a commit after
+    /// the last checkpoint was made before that time or at it.
+    pub(crate) fn position_at(&self, time_ms: u64) -> Option<u64> {
+        let inner = self.inner();
+        let later = inner.times.partition_point(|(time, _)| *time <= time_ms);
+        let next = inner
+            .times
+            .get(later)
+            .map_or(inner.next, |(_, start)| *start);
+        (later > 0).then_some(next)
+    }
+
+    /// The time of the last commit.
+    pub(crate) fn last_ms(&self) -> u64 {
+        self.inner().last_time_ms
     }
 }
 

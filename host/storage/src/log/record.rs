@@ -10,6 +10,7 @@
 //! 48 time u48, ms | 54 zero u16 | 56 size of the file in pages u32
 //! 60 CRC32C u32 of payload, then header up to here
 //! 64 payload: [key, with flag 1] pages u32, then the pages (`delta`)
+//! Flag 2: the commit brought back an older state.
 //! ```
 //!
 //! A `Commit` with size 0 says that the object is gone. A `Batch` stands before the
@@ -23,6 +24,7 @@ pub(crate) const ALIGNMENT: usize = 16;
 
 const MAGIC: u32 = u32::from_le_bytes(*b"DRM1");
 const HAS_KEY: u8 = 1;
+const RESTORED: u8 = 2;
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Kind {
@@ -40,6 +42,8 @@ pub(crate) struct Record<'a> {
     pub(crate) previous: u64,
     pub(crate) time_ms: u64,
     pub(crate) size_pages: u32,
+    /// It brought back an older state.
+    pub(crate) restored: bool,
     /// The first record of a period says whose it is.
     pub(crate) key: Option<ObjectKey>,
     pub(crate) pages: Vec<Encoded<'a>>,
@@ -54,8 +58,16 @@ pub(crate) struct Commit<'a> {
     pub(crate) object: u128,
     pub(crate) previous: u64,
     pub(crate) size_pages: u32,
+    pub(crate) restored: bool,
     pub(crate) key: Option<&'a ObjectKey>,
     pub(crate) pages: u32,
+}
+
+impl Record<'_> {
+    /// The position behind it.
+    pub(crate) fn end(&self) -> u64 {
+        self.position + self.step as u64
+    }
 }
 
 impl Commit<'_> {
@@ -64,7 +76,8 @@ impl Commit<'_> {
         out.clear();
         out.resize(HEADER_BYTES, 0);
         out[20] = Kind::Commit as u8;
-        out[21] = if self.key.is_some() { HAS_KEY } else { 0 };
+        out[21] =
+            if self.key.is_some() { HAS_KEY } else { 0 } | if self.restored { RESTORED } else { 0 };
         out[22..24].copy_from_slice(&self.slot.to_le_bytes());
         out[24..40].copy_from_slice(&self.object.to_le_bytes());
         out[40..48].copy_from_slice(&self.previous.to_le_bytes());
@@ -92,6 +105,11 @@ pub(crate) fn seal(record: &mut [u8], payload_crc: u32, position: u64, epoch: u3
     header[48..54].copy_from_slice(&time_ms.to_le_bytes()[..6]);
     let crc = crc32c::crc32c_append(payload_crc, &header[..60]);
     header[60..].copy_from_slice(&crc.to_le_bytes());
+}
+
+/// How long the record with this header says it is.
+pub(crate) fn length(header: &[u8; HEADER_BYTES]) -> usize {
+    word(header, 4) as usize
 }
 
 /// The record that opens a batch.
@@ -132,13 +150,14 @@ pub(crate) fn read(bytes: &[u8], position: u64, epoch: u32, check: bool) -> Opti
         previous: long(header, 40),
         time_ms: u64::from_le_bytes(time),
         size_pages: word(header, 56),
+        restored: header[21] & RESTORED != 0,
         key: None,
         pages: Vec::new(),
         step: padded(length),
     };
     match header[20] {
         kind if kind == Kind::Batch as u8 => payload.is_empty().then_some(record),
-        kind if kind == Kind::Commit as u8 && header[21] & !HAS_KEY == 0 => {
+        kind if kind == Kind::Commit as u8 && header[21] & !(HAS_KEY | RESTORED) == 0 => {
             record.kind = Kind::Commit;
             read_payload(payload, header[21], &mut record)?;
             Some(record)
@@ -217,6 +236,7 @@ mod tests {
             object: 77,
             previous: 16,
             size_pages: 2,
+            restored: false,
             key: Some(&key),
             pages: 1,
         };

@@ -240,6 +240,19 @@ impl Writer {
         Ok(())
     }
 
+    /// Numbers and start positions, oldest first.
+    pub(crate) fn segments(&self) -> &[(u64, u64)] {
+        &self.live
+    }
+
+    /// Removes all spare files, durably.
+    pub(crate) fn drop_spares(&mut self) -> io::Result<()> {
+        for name in std::mem::take(&mut self.spares) {
+            self.env.disk.remove(&path(&name))?;
+        }
+        self.env.disk.sync_dir(DIR)
+    }
+
     /// The name for a spare segment, where there is none yet.
     pub(crate) fn wants_spare(&mut self) -> Option<String> {
         self.spares.is_empty().then(|| self.new_name())

@@ -16,6 +16,7 @@ use super::Statement;
 use crate::error::Error;
 use crate::guard::{Action, Guard};
 use crate::options::Limits;
+use crate::value::{Row, Value};
 
 /// How many virtual machine instructions run between two questions to the interrupt check.
 const OPS_PER_CHECK: c_int = 4000;
@@ -64,28 +65,12 @@ pub(crate) fn start() {
 impl Connection {
     /// Opens the database `name` of the VFS `vfs`, leaving `reserved` bytes of each page alone.
     pub(crate) fn open(name: &CStr, vfs: &CStr, reserved: usize) -> Result<Connection, Error> {
-        let flags = ffi::SQLITE_OPEN_READWRITE | ffi::SQLITE_OPEN_CREATE | ffi::SQLITE_OPEN_NOMUTEX;
-        let mut db = ptr::null_mut();
-        // SAFETY: name and vfs are NUL-terminated and outlive the call.
-        let rc = unsafe { ffi::sqlite3_open_v2(name.as_ptr(), &mut db, flags, vfs.as_ptr()) };
-        let connection = Connection {
-            db,
-            guard: Box::default(),
-            check: None,
-        };
-        if rc != ffi::SQLITE_OK {
-            return Err(connection.error(rc));
-        }
-        let mut reserved = reserved as c_int;
+        let flags = ffi::SQLITE_OPEN_READWRITE | ffi::SQLITE_OPEN_CREATE;
+        let connection = Connection::open_with(name, Some(vfs), flags)?;
+        connection.reserve(reserved);
+        let db = connection.db;
         // SAFETY: db is open; the guard outlives it because `drop` closes first.
         unsafe {
-            let reserved = ptr::from_mut(&mut reserved).cast();
-            ffi::sqlite3_file_control(
-                db,
-                c"main".as_ptr(),
-                ffi::SQLITE_FCNTL_RESERVE_BYTES,
-                reserved,
-            );
             ffi::sqlite3_extended_result_codes(db, 1);
             ffi::sqlite3_db_config(
                 db,
@@ -100,6 +85,69 @@ impl Connection {
             );
         }
         Ok(connection)
+    }
+
+    /// Opens a file of SQLite's own VFS to read it; names of attached files may be URIs.
+    pub(crate) fn open_plain(name: &CStr) -> Result<Connection, Error> {
+        let flags = ffi::SQLITE_OPEN_READONLY | ffi::SQLITE_OPEN_URI;
+        Connection::open_with(name, None, flags)
+    }
+
+    /// A database in memory.
+    pub(crate) fn open_memory() -> Result<Connection, Error> {
+        let flags = ffi::SQLITE_OPEN_READWRITE | ffi::SQLITE_OPEN_MEMORY;
+        Connection::open_with(c":memory:", None, flags)
+    }
+
+    fn open_with(name: &CStr, vfs: Option<&CStr>, flags: c_int) -> Result<Connection, Error> {
+        let (mut db, vfs) = (ptr::null_mut(), vfs.map_or(ptr::null(), CStr::as_ptr));
+        let flags = flags | ffi::SQLITE_OPEN_NOMUTEX;
+        // SAFETY: name and vfs are NUL-terminated (or vfs null, the default) and outlive the call.
+        let rc = unsafe { ffi::sqlite3_open_v2(name.as_ptr(), &mut db, flags, vfs) };
+        let connection = Connection {
+            db,
+            guard: Box::default(),
+            check: None,
+        };
+        match rc {
+            ffi::SQLITE_OK => Ok(connection),
+            rc => Err(connection.error(rc)),
+        }
+    }
+
+    /// Asks for `bytes` at the end of each page to be left alone, in new files.
+    pub(crate) fn reserve(&self, bytes: usize) {
+        let mut bytes = bytes as c_int;
+        // SAFETY: db is open; SQLite reads and writes one int.
+        unsafe {
+            ffi::sqlite3_file_control(
+                self.db,
+                c"main".as_ptr(),
+                ffi::SQLITE_FCNTL_RESERVE_BYTES,
+                ptr::from_mut(&mut bytes).cast(),
+            )
+        };
+    }
+
+    /// Puts a database in the place of `schema`, to be read only.
+    pub(crate) fn deserialize(&self, schema: &CStr, bytes: &[u8]) -> Result<(), Error> {
+        let length = bytes.len() as i64;
+        // SAFETY: db is open. The memory comes from SQLite's allocator, is filled before it is
+        // handed over, and SQLite frees it, also when the call fails.
+        let rc = unsafe {
+            let memory = ffi::sqlite3_malloc64(bytes.len() as u64).cast::<u8>();
+            if memory.is_null() {
+                return Err(Error::sql(ffi::SQLITE_NOMEM, "out of memory", None));
+            }
+            ptr::copy_nonoverlapping(bytes.as_ptr(), memory, bytes.len());
+            let flags = ffi::SQLITE_DESERIALIZE_FREEONCLOSE | ffi::SQLITE_DESERIALIZE_READONLY;
+            let flags = flags as u32;
+            ffi::sqlite3_deserialize(self.db, schema.as_ptr(), memory, length, length, flags)
+        };
+        match rc {
+            ffi::SQLITE_OK => Ok(()),
+            rc => Err(self.error(rc)),
+        }
     }
 
     pub(crate) fn set_limits(&self, limits: &Limits) {
@@ -175,6 +223,25 @@ impl Connection {
                 while self.step(&statement)? {}
                 rest = &rest[used..];
             }
+        })
+    }
+
+    /// Runs one statement of the host; all its rows.
+    pub(crate) fn rows(&self, sql: &str, params: &[Value]) -> Result<Vec<Row>, Error> {
+        self.trusted(|| {
+            let (statement, _) = self.prepare(sql, false)?;
+            let statement = statement.ok_or(Error::NoStatement)?;
+            for (value, index) in params.iter().zip(1..) {
+                match statement.bind(index, value) {
+                    ffi::SQLITE_OK => (),
+                    rc => return Err(self.error(rc)),
+                }
+            }
+            let mut rows = Vec::new();
+            while self.step(&statement)? {
+                rows.push(statement.row());
+            }
+            Ok(rows)
         })
     }
 

@@ -41,6 +41,7 @@ pub fn chain(seed: u64, fault: Option<Fault>, tally: &mut Tally) -> Result<(), V
         start(&mut world, &mut rng, tally)?;
         world.disk.fail_syncs(0);
         world.check()?;
+        world.check_past()?;
     }
     tally.failed_syncs += world.disk.failed_syncs();
     Ok(())
@@ -122,6 +123,12 @@ const BUDGETS: &[(Fault, u64)] = &[
     (Fault::RecoveryFilesNotSynced, 4_000),
     (Fault::FileSyncErrorIgnored, 10_000),
     (Fault::UnlinkDirNotSynced, 10_000),
+    (Fault::PackNotSynced, 4_000),
+    (Fault::PackNameNotSynced, 4_000),
+    (Fault::FilesBeforePack, 4_000),
+    (Fault::RedoBeforePack, 4_000),
+    (Fault::HorizonAfterPacks, 40_000),
+    (Fault::DeleteKeepsLog, 4_000),
 ];
 
 /// After how many crashes a wrong ordering was seen, and how.

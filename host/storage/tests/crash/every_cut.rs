@@ -35,6 +35,9 @@ fn start_and_check(world: &mut World, what: &str) {
     if let Err(Violation(found)) = world.check() {
         panic!("{what}: {found}");
     }
+    if let Err(Violation(found)) = world.check_past() {
+        panic!("{what}: {found}");
+    }
 }
 
 #[test]

@@ -7,7 +7,8 @@
 
 mod chain;
 mod damage;
-mod disk;
 mod every_cut;
 mod space;
 mod world;
+
+use dormouse_storage::simulated as disk;

@@ -10,6 +10,8 @@ use std::pin::Pin;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::task::{Context, Wake, Waker};
+use std::thread;
+use std::time::Duration;
 
 use dormouse_storage::{
     Database, Env, Error, Fault, Faults, ObjectKey, Options, Storage, Ticket, Value,
@@ -25,6 +27,8 @@ struct Version {
     /// Where in the log it became true.
     position: u64,
     content: Content,
+    /// What brings it back.
+    bookmark: Option<String>,
 }
 
 /// Something that waits to be told. Its gate wakes it, and it leaves at that very moment.
@@ -67,9 +71,14 @@ pub struct World {
     /// The newest version of each object that the outside knows.
     pub seen: Vec<usize>,
     outputs: Vec<Output>,
+    /// What was before is deleted for good.
+    purged: Vec<u64>,
+    purging: bool,
     stamp: u8,
     /// All commits alike in size, which is what an old record behind a torn tail needs.
     pub uniform: bool,
+    /// Whether objects are also restored, deleted for good and imported.
+    pub travels: bool,
 }
 
 /// What the suite is looking for.
@@ -93,8 +102,13 @@ impl World {
     pub fn new(seed: u64, fault: Option<Fault>) -> World {
         let mut rng = Rng(seed);
         let segment_bytes = [8, 16, 64][rng.below(3) as usize] << 10;
+        // In some worlds the past is forgotten soon, by age or by size.
+        let history = Duration::from_millis(if seed % 5 == 3 { 400 } else { u64::MAX >> 1 });
+        let history_bytes = if seed % 5 == 4 { 60_000 } else { u64::MAX };
         let options = Options {
             segment_bytes,
+            history,
+            history_bytes,
             cache_bytes: 16 << 10,
             open_files: 2,
             ..Options::new("simulated")
@@ -109,14 +123,18 @@ impl World {
             history: vec![
                 vec![Version {
                     position: 0,
-                    content: None
+                    content: None,
+                    bookmark: None,
                 }];
                 OBJECTS
             ],
             seen: vec![0; OBJECTS],
             outputs: Vec::new(),
+            purged: vec![0; OBJECTS],
+            purging: false,
             stamp: 0,
             uniform: false,
+            travels: true,
         }
     }
 
@@ -132,8 +150,11 @@ impl World {
             history: self.history.clone(),
             seen: self.seen.clone(),
             outputs: Vec::new(),
+            purged: self.purged.clone(),
+            purging: false,
             stamp: self.stamp,
             uniform: self.uniform,
+            travels: self.travels,
         }
     }
 
@@ -176,10 +197,14 @@ impl World {
                 let other = (object + 1) % OBJECTS;
                 self.tell(other, object);
             }
-            65..82 => drop(self.storage().commit()?),
-            82..90 => self.checkpoint()?,
-            90..97 => drop(self.awake[object].take()),
-            _ => self.delete(object)?,
+            65..80 => drop(self.storage().commit()?),
+            80..88 => self.checkpoint()?,
+            88..94 => drop(self.awake[object].take()),
+            94..96 => self.delete(object)?,
+            _ if !self.travels => (),
+            96..98 => self.restore(object)?,
+            98 => self.purge(object)?,
+            _ => self.reimport(object)?,
         }
         self.deliver();
         Ok(())
@@ -291,8 +316,157 @@ impl World {
         Ok(())
     }
 
+    /// Brings back a version, with the object asleep.
+    fn restore(&mut self, object: usize) -> Result<(), Error> {
+        let Some(version) = self.pick(object) else {
+            return Ok(());
+        };
+        let Version {
+            bookmark, content, ..
+        } = self.history[object][version].clone();
+        let bookmark = bookmark.unwrap();
+        self.whole(object, content, |storage| {
+            storage.restore(&key(object), &bookmark).map(drop)
+        })
+    }
+
+    /// A version that must be there to be brought back.
+    fn pick(&mut self, object: usize) -> Option<usize> {
+        let versions = &self.history[object];
+        let version = self.rng.below(versions.len() as u64) as usize;
+        let had = versions[version].position > self.purged[object];
+        (had && versions[version].bookmark.is_some()).then_some(version)
+    }
+
+    fn purge(&mut self, object: usize) -> Result<(), Error> {
+        self.purged[object] = self.position(object);
+        self.purging = true;
+        let result = self.whole(object, None, |storage| storage.delete(&key(object)));
+        self.purging = false;
+        result
+    }
+
+    /// Exports an object and imports it again.
+    fn reimport(&mut self, object: usize) -> Result<(), Error> {
+        let content = self.history[object].last().unwrap().content.clone();
+        if content.is_none() {
+            return Ok(());
+        }
+        let name = format!(
+            "dormouse-crash-{}-{:?}",
+            std::process::id(),
+            thread::current().id()
+        );
+        let path = std::env::temp_dir().join(name);
+        let _ = std::fs::remove_file(&path);
+        let key = key(object);
+        let result = self.whole(object, content, |storage| {
+            storage.export(&key, None, &path)?;
+            storage.import(&key, &path, true)
+        });
+        let _ = std::fs::remove_file(&path);
+        result
+    }
+
+    /// Something that replaces all of an object, in one commit or not at all.
+    fn whole(
+        &mut self,
+        object: usize,
+        content: Content,
+        work: impl FnOnce(&Storage) -> Result<(), Error>,
+    ) -> Result<(), Error> {
+        drop(self.awake[object].take());
+        let is_purge = self.purging;
+        let had_content = self.history[object].last().unwrap().content.is_some();
+        let before = self.gate(object);
+        let result = work(self.storage());
+        let (after, position) = (self.gate(object), self.position(object));
+        match result {
+            Ok(()) => {
+                self.push(object, position, content);
+                // It waits until it is durable; but nothing leaves a machine that is off.
+                if !self.disk.has_ended() {
+                    self.seen[object] = self.history[object].len() - 1;
+                }
+                Ok(())
+            }
+            // Out of reach by now, which a world that forgets may say.
+            Err(Error::Bookmark { .. }) if self.forgets() => Ok(()),
+            Err(error) => {
+                // A deletion begins with its commit, and may have carried it to the file.
+                if after > before || (is_purge && had_content && after == 0) {
+                    self.push(object, position, content);
+                }
+                match error {
+                    Error::Io { .. } if !self.disk.has_ended() => Ok(()),
+                    error => Err(error),
+                }
+            }
+        }
+    }
+
+    fn gate(&self, object: usize) -> u64 {
+        self.storage().database(key(object)).gate().position().off
+    }
+
+    fn forgets(&self) -> bool {
+        self.options.history_bytes < u64::MAX || self.options.history < Duration::from_secs(1)
+    }
+
+    /// Where in the log the object is as it is now.
+    fn position(&mut self, object: usize) -> u64 {
+        let bookmark = self.bookmark(object);
+        u64::from_str_radix(&bookmark[..16], 16).unwrap()
+    }
+
+    fn bookmark(&mut self, object: usize) -> String {
+        let storage = self.storage.as_ref().unwrap();
+        let database = storage.database(key(object));
+        database.current_bookmark().to_string()
+    }
+
+    fn push(&mut self, object: usize, position: u64, content: Content) {
+        let bookmark = Some(self.bookmark(object));
+        self.history[object].push(Version {
+            position,
+            content,
+            bookmark,
+        });
+    }
+
+    /// Looks at some versions through a copy of the object, and at what was deleted for good.
+    pub fn check_past(&mut self) -> Check {
+        for object in 0..OBJECTS {
+            let Some(version) = self.pick(object) else {
+                continue;
+            };
+            let Version {
+                bookmark, content, ..
+            } = self.history[object][version].clone();
+            let bookmark = bookmark.unwrap();
+            let scratch = key(OBJECTS + 1);
+            let storage = self.storage();
+            let found = match storage.fork(&key(object), Some(&bookmark), &scratch) {
+                Ok(()) => content_of(&mut storage.database(scratch.clone())),
+                Err(Error::Missing { .. }) => Ok(None),
+                Err(Error::Bookmark { .. }) if self.forgets() => continue,
+                Err(error) => Err(error),
+            };
+            let what = format!("object {object} at {bookmark}, its version {version}");
+            match found {
+                Ok(found) if found == content => (),
+                Ok(_) => return Err(Violation(format!("{what}, was something else"))),
+                Err(error) => return Err(Violation(format!("{what}: {error}"))),
+            }
+            storage
+                .delete(&scratch)
+                .map_err(|error| Violation(format!("deleting a copy: {error}")))?;
+        }
+        Ok(())
+    }
+
     fn committed(&mut self, object: usize, position: u64, content: Content) {
-        self.history[object].push(Version { position, content });
+        self.push(object, position, content);
         // Every commit is answered to whoever asked for it.
         let (version, gate) = (self.history[object].len() - 1, self.database(object).gate());
         self.put_out(object, version, gate);
@@ -443,19 +617,7 @@ impl World {
     }
 
     fn content(&mut self, object: usize) -> Result<Content, Error> {
-        let db = self.database(object);
-        let checked = db.exec("PRAGMA integrity_check", &[])?;
-        if checked.rows != [[Value::from("ok")]] {
-            return Err(Error::Denied {
-                message: format!("integrity_check says {:?}", checked.rows),
-            });
-        }
-        let tables = db.exec("SELECT count(*) FROM sqlite_master WHERE name = 't'", &[])?;
-        if tables.rows == [[Value::Integer(0)]] {
-            return Ok(None);
-        }
-        let rows = db.exec("SELECT k, v FROM t", &[])?.rows;
-        Ok(Some(rows.into_iter().map(pair).collect()))
+        content_of(self.database(object))
     }
 
     /// Makes all versions so far known to the outside.
@@ -467,6 +629,21 @@ impl World {
         }
         Ok(())
     }
+}
+
+fn content_of(db: &mut Database) -> Result<Content, Error> {
+    let checked = db.exec("PRAGMA integrity_check", &[])?;
+    if checked.rows != [[Value::from("ok")]] {
+        return Err(Error::Denied {
+            message: format!("integrity_check says {:?}", checked.rows),
+        });
+    }
+    let tables = db.exec("SELECT count(*) FROM sqlite_master WHERE name = 't'", &[])?;
+    if tables.rows == [[Value::Integer(0)]] {
+        return Ok(None);
+    }
+    let rows = db.exec("SELECT k, v FROM t", &[])?.rows;
+    Ok(Some(rows.into_iter().map(pair).collect()))
 }
 
 fn pair(mut row: Vec<Value>) -> (i64, Vec<u8>) {

@@ -1,11 +1,14 @@
 //! Reads one value into any `Deserialize` type.
 
-use serde::de::value::StringDeserializer;
+use serde::de::value::{SeqDeserializer, StringDeserializer};
 use serde::de::{self, Deserializer, IntoDeserializer, Unexpected, Visitor};
 use serde::forward_to_deserialize_any;
 
 use super::fault::RowError;
 use crate::sql::Value;
+
+/// The name by which serde reads a [`std::time::SystemTime`].
+pub(super) const SYSTEM_TIME: &str = "SystemTime";
 
 /// One value; whoever reads it names its column in errors.
 pub(super) struct Column {
@@ -29,7 +32,27 @@ impl<'de> Deserializer<'de> for Column {
 
     forward_to_deserialize_any! {
         i8 i16 i32 i64 i128 u8 u16 u32 u64 u128 f32 f64 char str string bytes byte_buf
-        unit unit_struct tuple_struct map struct identifier
+        unit unit_struct tuple_struct map identifier
+    }
+
+    /// A `SystemTime` asks for its two fields; it is kept as milliseconds since 1970.
+    fn deserialize_struct<V: Visitor<'de>>(
+        self,
+        name: &'static str,
+        _fields: &'static [&'static str],
+        visitor: V,
+    ) -> Result<V::Value, RowError> {
+        match self.value {
+            Value::Integer(ms) if name == SYSTEM_TIME => {
+                let ms = u64::try_from(ms).map_err(|_| {
+                    let wanted = &"milliseconds since 1970";
+                    de::Error::invalid_value(Unexpected::Signed(ms), wanted)
+                })?;
+                let parts = [ms / 1000, ms % 1000 * 1_000_000];
+                visitor.visit_seq(SeqDeserializer::<_, RowError>::new(parts.into_iter()))
+            }
+            _ => self.visit(visitor),
+        }
     }
 
     fn deserialize_any<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, RowError> {
@@ -67,7 +90,7 @@ impl<'de> Deserializer<'de> for Column {
     fn deserialize_seq<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, RowError> {
         match self.value {
             Value::Blob(bytes) => {
-                let list = de::value::SeqDeserializer::<_, RowError>::new(bytes.into_iter());
+                let list = SeqDeserializer::<_, RowError>::new(bytes.into_iter());
                 visitor.visit_seq(list)
             }
             _ => self.visit(visitor),

@@ -15,7 +15,7 @@ use serde::de::{
 };
 
 use super::{Error, Value};
-use column::Column;
+use column::{Column, SYSTEM_TIME};
 use fault::{Fault, RowError};
 
 /// The name by which `Value` asks a row for its only column.
@@ -228,10 +228,13 @@ impl<'de> Deserializer<'de> for RowDeserializer<'_> {
 
     fn deserialize_struct<V: Visitor<'de>>(
         self,
-        _name: &'static str,
-        _fields: &'static [&'static str],
+        name: &'static str,
+        fields: &'static [&'static str],
         visitor: V,
     ) -> Result<V::Value, RowError> {
+        if name == SYSTEM_TIME && self.values.len() == 1 {
+            return self.single()?.deserialize_struct(name, fields, visitor);
+        }
         visitor.visit_map(self.by_name())
     }
 

@@ -6,7 +6,7 @@ use serde::Deserialize;
 use serde_json::json;
 
 use super::*;
-use crate::sql::{ErrorKind, Json};
+use crate::sql::{ErrorKind, IntoValue as _, Json};
 
 fn text(text: &str) -> Value {
     Value::Text(text.to_owned())
@@ -224,6 +224,46 @@ fn what_does_not_fit_names_column_found_and_wanted() {
     for (found, wanted) in cases {
         assert_eq!(found.as_deref(), Some(wanted));
     }
+}
+
+#[test]
+fn a_system_time_is_kept_as_milliseconds() {
+    use std::time::{Duration, SystemTime, UNIX_EPOCH};
+
+    let time = UNIX_EPOCH + Duration::from_millis(1_770_084_306_789);
+    let kept = time.into_value().unwrap();
+    assert_eq!(kept, Value::Integer(1_770_084_306_789));
+    assert_eq!(one(kept.clone()), Ok(time));
+    assert_eq!(
+        row(&[("id", Value::Integer(1)), ("at", kept.clone())]),
+        Ok((1, Some(time)))
+    );
+    #[derive(Debug, PartialEq, Deserialize)]
+    struct Event {
+        at: SystemTime,
+    }
+    assert_eq!(row(&[("at", kept)]), Ok(Event { at: time }));
+    let wrong = one::<SystemTime>(Value::Integer(-1)).unwrap_err();
+    assert!(wrong.contains("milliseconds since 1970"), "{wrong}");
+    assert!(one::<SystemTime>(text("now")).is_err());
+    let early = UNIX_EPOCH - Duration::from_secs(1);
+    assert!(early.into_value().is_err());
+}
+
+#[cfg(feature = "jiff")]
+#[test]
+fn times_of_jiff_are_kept_as_text() {
+    use jiff::Timestamp;
+    use jiff::civil::Date;
+
+    let time: Timestamp = "2026-02-03T04:05:06.5+02:00".parse().unwrap();
+    let kept = time.into_value().unwrap();
+    assert_eq!(kept, text("2026-02-03T02:05:06.500000Z"));
+    assert_eq!(one(kept), Ok(time));
+    let day: Date = "2026-02-03".parse().unwrap();
+    let kept = day.into_value().unwrap();
+    assert_eq!(kept, text("2026-02-03"));
+    assert_eq!(one(kept), Ok(day));
 }
 
 #[cfg(feature = "chrono")]

@@ -9,9 +9,9 @@
 use std::any::Any;
 use std::collections::BTreeMap;
 use std::io::{self, ErrorKind};
-use std::sync::{Arc, Mutex, MutexGuard};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use dormouse_storage::{Clock, Disk, DiskFile, Entry};
+use super::{Clock, Disk, DiskFile, Entry};
 
 const SECTOR: usize = 512;
 
@@ -92,6 +92,10 @@ struct State {
     ops: u64,
     /// The operation during which everything ends.
     end_at: u64,
+    /// Syncs so far, of files and of folders.
+    syncs: u64,
+    /// The sync before or after which everything ends.
+    end_at_sync: Option<(u64, bool)>,
     ended: bool,
     /// Per thousand syncs that fail.
     failing_syncs: u64,
@@ -116,6 +120,8 @@ impl SimDisk {
             rng: Rng(seed),
             ops: 0,
             end_at: u64::MAX,
+            syncs: 0,
+            end_at_sync: None,
             ended: false,
             failing_syncs: 0,
             failed_syncs: 0,
@@ -128,7 +134,7 @@ impl SimDisk {
     }
 
     fn state(&self) -> MutexGuard<'_, State> {
-        self.state.lock().unwrap()
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// A disk of its own with the same content.
@@ -157,8 +163,22 @@ impl SimDisk {
         state.end_at = state.ops + after;
     }
 
+    /// Lets everything end at the `nth` sync from now (from 1): before it does
+    /// anything, or as soon as it is done.
+    pub fn end_at_sync(&self, nth: u64, done: bool) {
+        let mut state = self.state();
+        state.end_at_sync = Some((state.syncs + nth, done));
+    }
+
+    /// Syncs so far, of files and of folders.
+    pub fn syncs(&self) -> u64 {
+        self.state().syncs
+    }
+
     pub fn never_end(&self) {
-        self.state().end_at = u64::MAX;
+        let mut state = self.state();
+        state.end_at = u64::MAX;
+        state.end_at_sync = None;
     }
 
     pub fn has_ended(&self) -> bool {
@@ -183,6 +203,7 @@ impl SimDisk {
         let mut state = self.state();
         state.ended = false;
         state.end_at = u64::MAX;
+        state.end_at_sync = None;
         if how == Crash::Kill {
             return;
         }
@@ -223,7 +244,7 @@ impl SimDisk {
     /// Changes a file as a bad disk would.
     pub fn damage(&self, path: &str, change: impl FnOnce(&mut Vec<u8>)) {
         let mut state = self.state();
-        let number = state.find(path).unwrap();
+        let number = state.find(path).expect("a file of `files`");
         let Some(Node::File(inode)) = state.nodes.get_mut(&number) else {
             panic!("{path} is a folder")
         };
@@ -329,6 +350,18 @@ impl State {
         Ok(())
     }
 
+    /// Whether a sync that begins now does its work.
+    fn begin_sync(&mut self) -> io::Result<bool> {
+        self.tick()?;
+        self.syncs += 1;
+        self.ended |= self.end_at_sync == Some((self.syncs, false));
+        Ok(!self.ended)
+    }
+
+    fn end_sync(&mut self) {
+        self.ended |= self.end_at_sync == Some((self.syncs, true));
+    }
+
     fn used(&self) -> usize {
         let len = |node: &Node| {
             if let Node::File(inode) = node {
@@ -396,8 +429,7 @@ impl State {
     }
 
     fn sync(&mut self, number: u64) -> io::Result<()> {
-        self.tick()?;
-        if self.ended {
+        if !self.begin_sync()? {
             return Ok(());
         }
         let fails = self.failing_syncs > 0 && self.rng.below(1000) < self.failing_syncs;
@@ -412,6 +444,7 @@ impl State {
         }
         self.rng = rng;
         self.failed_syncs += u64::from(fails);
+        self.end_sync();
         if fails {
             Err(io::Error::other("a simulated sync error"))
         } else {
@@ -561,13 +594,13 @@ impl Disk for SimDisk {
 
     fn sync_dir(&self, path: &str) -> io::Result<()> {
         let mut state = self.state();
-        state.tick()?;
-        if state.ended {
+        if !state.begin_sync()? {
             return Ok(());
         }
         let folder = state.folder(path)?;
         folder.stable = folder.live.clone();
         folder.pending.clear();
+        state.end_sync();
         Ok(())
     }
 

@@ -1,0 +1,76 @@
+//! How late alarms are when many are due in the same second.
+
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
+
+use anyhow::{Context as _, Result, ensure};
+
+use super::burst::start;
+use crate::client::{Client, each_once};
+use crate::line::{Effort, Score};
+use crate::peer::{Peer, Running};
+use crate::stats::Spread;
+
+/// Alarms that show how long setting one takes.
+const PROBES: u32 = 20;
+const HOUR_MS: i64 = 3_600_000;
+
+pub(crate) async fn measure(peers: &[Peer], effort: Effort) -> Result<Vec<Score>> {
+    let alarms = effort.count(1000, 200);
+    let mut scores = Vec::new();
+    for (running, mut score) in start(peers).await? {
+        let mut lateness = fire(&running, alarms).await?;
+        lateness.sort_by(f64::total_cmp);
+        score.samples.push(lateness[lateness.len() * 99 / 100]);
+        let middle = Spread::of(&lateness).map_or(0.0, |spread| spread.median);
+        score.notes.push(("p50 ms".to_owned(), middle));
+        score
+            .notes
+            .push(("last ms".to_owned(), lateness[lateness.len() - 1]));
+        scores.push(score);
+    }
+    Ok(scores)
+}
+
+/// Milliseconds after their time, of each alarm.
+async fn fire(running: &Running, alarms: usize) -> Result<Vec<f64>> {
+    let mut client = Client::connect(running.port).await?;
+    let began = Instant::now();
+    for n in 0..PROBES {
+        set(running, &mut client, &format!("p{n}"), HOUR_MS).await?;
+    }
+    // The first alarm lies beyond the time that it takes to set them all.
+    let each = began.elapsed() / PROBES;
+    let all_set = Duration::from_secs(2) + 2 * each * alarms as u32;
+    let due = now_ms() + all_set.as_millis() as i64;
+    for n in 0..alarms {
+        let spread = (n * 1000 / alarms) as i64;
+        let in_ms = due + spread - now_ms();
+        set(running, &mut client, &format!("a{n}"), in_ms).await?;
+    }
+    ensure!(now_ms() < due, "setting the alarms took too long");
+    let rest = (due - now_ms()) as u64 + 6000;
+    tokio::time::sleep(Duration::from_millis(rest)).await;
+    let paths = (0..alarms)
+        .map(|n| running.path(&format!("a{n}"), &format!("/alarm/a{n}/get")))
+        .collect();
+    let (bodies, _) = each_once(running.port, paths, 8).await?;
+    bodies.iter().map(|body| lateness(body)).collect()
+}
+
+async fn set(running: &Running, client: &mut Client, object: &str, in_ms: i64) -> Result<()> {
+    let path = format!("/alarm/{object}/set?in={in_ms}");
+    client.get(&running.path(object, &path)).await.map(drop)
+}
+
+fn lateness(body: &str) -> Result<f64> {
+    ensure!(!body.contains(';'), "an alarm fired twice: {body}");
+    let (due, at) = body.split_once(',').context("an alarm did not fire")?;
+    let (due, at): (i64, i64) = (due.parse()?, at.parse()?);
+    ensure!(at >= due, "an alarm fired {} ms early", due - at);
+    Ok((at - due) as f64)
+}
+
+fn now_ms() -> i64 {
+    let since = SystemTime::now().duration_since(UNIX_EPOCH);
+    since.map_or(0, |since| since.as_millis() as i64)
+}

@@ -1,0 +1,205 @@
+//! `dormouse-bench`: the same work asked of several hosts, side by side.
+//!
+//! Builds the host and the guest, starts each peer as a process, measures line by
+//! line with the peers in alternation, and writes a table, JSON and the page
+//! `docs/performance.md`. Knows the peers by `contract.md` only.
+
+mod chart;
+mod client;
+mod frames;
+mod install;
+mod instructions;
+mod line;
+mod lines;
+mod machine;
+mod native;
+mod page;
+mod peer;
+mod process;
+mod report;
+mod stats;
+mod wrk;
+
+use std::path::PathBuf;
+
+use anyhow::{Context as _, Result, ensure};
+use clap::Parser;
+
+use line::{Context, Effort, Line};
+use peer::Peer;
+use report::Report;
+
+/// Measures Dormouse and its peers with the same work.
+#[derive(Debug, Parser)]
+#[command(
+    name = "dormouse-bench",
+    after_help = "\
+Examples:
+  cargo run -p dormouse-bench --release                     everything, about 12 minutes
+  cargo run -p dormouse-bench --release -- --quick          everything, a few seconds a line
+  cargo run -p dormouse-bench --release -- --list           the names of the lines
+  cargo run -p dormouse-bench --release -- --only write     the lines whose name has `write`
+  cargo run -p dormouse-bench --release -- --peer dormouse --only mem-hot
+
+Results go to target/bench/results.json; a full run with all peers and `--page`
+also writes docs/performance.md and its charts."
+)]
+struct Arguments {
+    /// Short and rough: fewer and shorter rounds, smaller growth curves
+    #[arg(long)]
+    quick: bool,
+    /// Only the lines whose name contains one of these
+    #[arg(long, value_name = "NAME")]
+    only: Vec<String>,
+    /// Only these peers
+    #[arg(long, value_name = "PEER")]
+    peer: Vec<String>,
+    /// A second build of the host, measured as the peer `other`: for A/B
+    #[arg(long, value_name = "BINARY")]
+    other: Option<PathBuf>,
+    /// Rounds of each line (default 5, quick 2)
+    #[arg(long)]
+    rounds: Option<usize>,
+    /// Seconds of each round of load (default 2, quick 1)
+    #[arg(long)]
+    seconds: Option<f64>,
+    /// Measure what is built, even if it is older than its sources
+    #[arg(long)]
+    no_build: bool,
+    /// Print the lines and the peers, and measure nothing
+    #[arg(long)]
+    list: bool,
+    /// Write docs/performance.md with its charts
+    #[arg(long)]
+    page: bool,
+    /// Write the page from the results of the last run, and measure nothing
+    #[arg(long)]
+    page_only: bool,
+    /// Count instructions of the hot paths under callgrind, and measure nothing else
+    #[arg(long)]
+    instructions: bool,
+    /// With `--instructions`: make the counts the new baseline
+    #[arg(long, requires = "instructions")]
+    accept: bool,
+    /// What each peer without a sandbox runs; used by the benchmark itself
+    #[arg(long, hide = true, value_name = "hello|native")]
+    serve: Option<String>,
+    #[arg(long, hide = true, default_value = "0")]
+    port: u16,
+    #[arg(long, hide = true, default_value = ".")]
+    data: PathBuf,
+}
+
+fn main() -> Result<()> {
+    let arguments = Arguments::parse();
+    let runtime = tokio::runtime::Builder::new_multi_thread()
+        .enable_all()
+        .build()?;
+    runtime.block_on(run(arguments))
+}
+
+async fn run(arguments: Arguments) -> Result<()> {
+    if let Some(which) = &arguments.serve {
+        return native::serve(which, arguments.port, &arguments.data).await;
+    }
+    if arguments.instructions {
+        return instructions::run(!arguments.no_build, arguments.accept).await;
+    }
+    let results = install::folder().join("results.json");
+    if arguments.page_only {
+        let text = std::fs::read_to_string(&results)
+            .with_context(|| format!("no results in {}; run without it", results.display()))?;
+        return page::write(&serde_json::from_str::<Report>(&text)?);
+    }
+    let lines = chosen_lines(&arguments)?;
+    let peers = chosen_peers(&arguments)?;
+    if arguments.list {
+        lines.iter().for_each(|line| {
+            report::say(&format!("{:<16} {}", line.name, line.title));
+        });
+        let names: Vec<_> = peers.iter().map(|peer| peer.name).collect();
+        report::say(&format!("peers: {}", names.join(", ")));
+        return Ok(());
+    }
+    install::prepare(&peers, !arguments.no_build)?;
+    let context = Context {
+        effort: effort(&arguments),
+        peers,
+    };
+    let mut report = Report::new(machine::describe());
+    let mut failed = Vec::new();
+    for line in lines {
+        report::say(&format!("\n{} ({})", line.title, line.name));
+        match line.measure(&context).await {
+            Ok(outcome) => {
+                report::print(&outcome);
+                report.add(outcome);
+            }
+            Err(error) => {
+                report::say(&format!("  FAILED: {error:#}"));
+                failed.push(line.name);
+            }
+        }
+        // After each line, so that a run that is stopped leaves what it has.
+        std::fs::write(&results, serde_json::to_vec_pretty(&report)?)?;
+    }
+    report.load_after = machine::load();
+    std::fs::write(&results, serde_json::to_vec_pretty(&report)?)?;
+    report::say(&format!("\nresults: {}", results.display()));
+    if arguments.page {
+        page::write(&report)?;
+    }
+    ensure!(
+        failed.is_empty(),
+        "lines that failed: {}",
+        failed.join(", ")
+    );
+    Ok(())
+}
+
+fn effort(arguments: &Arguments) -> Effort {
+    let full = if arguments.quick {
+        Effort::quick()
+    } else {
+        Effort::full()
+    };
+    Effort {
+        rounds: arguments.rounds.unwrap_or(full.rounds),
+        seconds: arguments.seconds.unwrap_or(full.seconds),
+        ..full
+    }
+}
+
+fn chosen_lines(arguments: &Arguments) -> Result<Vec<Line>> {
+    let wanted = |line: &Line| {
+        let mut words = arguments.only.iter();
+        arguments.only.is_empty() || words.any(|word| line.name.contains(word.as_str()))
+    };
+    let lines: Vec<_> = lines::all().into_iter().filter(wanted).collect();
+    ensure!(
+        !lines.is_empty(),
+        "no line is called {:?}; `--list` shows them",
+        arguments.only
+    );
+    Ok(lines)
+}
+
+fn chosen_peers(arguments: &Arguments) -> Result<Vec<Peer>> {
+    let mut peers = peer::all();
+    if let Some(binary) = &arguments.other {
+        peers.insert(1, peer::other_build(binary.canonicalize()?));
+    }
+    for name in &arguments.peer {
+        ensure!(
+            peers.iter().any(|peer| peer.name == name),
+            "no peer is called {name:?}; there is {}",
+            peers
+                .iter()
+                .map(|peer| peer.name)
+                .collect::<Vec<_>>()
+                .join(", ")
+        );
+    }
+    peers.retain(|peer| arguments.peer.is_empty() || arguments.peer.iter().any(|n| n == peer.name));
+    Ok(peers)
+}

@@ -1,0 +1,102 @@
+//! Front: a worker that does what the path says, for the tests.
+
+use std::cell::Cell;
+use std::hash::{BuildHasher, RandomState};
+use std::time::Duration;
+
+use dormouse_sdk::http::HeaderMap;
+use dormouse_sdk::prelude::*;
+use serde_json::json;
+
+thread_local! {
+    /// Made once for each instance.
+    static INSTANCE: u64 = RandomState::new().hash_one(()) >> 16;
+    static COUNT: Cell<u64> = const { Cell::new(0) };
+    static WAITING: Cell<u64> = const { Cell::new(0) };
+    static OPEN: Cell<bool> = const { Cell::new(false) };
+    static AFTERWARDS: Cell<u64> = const { Cell::new(0) };
+}
+
+#[worker]
+async fn fetch(request: Request, env: Env, ctx: WorkerContext) -> Result<Response> {
+    COUNT.set(COUNT.get() + 1);
+    match request.path() {
+        "/seen" => Response::json(&json!({
+            "method": request.method().as_str(),
+            "url": request.url(),
+            "headers": text(request.headers()),
+        })),
+        "/echo" => Ok(Response::new(request.into_body())),
+        "/state" => state(),
+        // Waits until another request of the same instance opens it.
+        "/wait" => {
+            WAITING.set(WAITING.get() + 1);
+            while !OPEN.get() {
+                sleep(Duration::from_millis(1)).await;
+            }
+            state()
+        }
+        "/open" => {
+            OPEN.set(true);
+            state()
+        }
+        "/later" => {
+            ctx.wait_until(async {
+                sleep(Duration::from_secs(5)).await;
+                AFTERWARDS.set(AFTERWARDS.get() + 1);
+                log::info!("done after the answer");
+                Ok(())
+            });
+            state()
+        }
+        "/var" => Ok(Response::text(env.var("GREETING")?)),
+        "/count" => Ok(Response::stream(|mut body| async move {
+            for n in 0..3 {
+                body.write(format!("{n}\n")).await?;
+                sleep(Duration::from_millis(1)).await;
+            }
+            Ok(())
+        })),
+        "/hang" => {
+            sleep(Duration::from_secs(100_000)).await;
+            state()
+        }
+        "/fail" => bail!("told to fail"),
+        "/trap" => panic!("told to trap"),
+        "/spin" => loop {
+            std::hint::black_box(());
+        },
+        "/allocate" => {
+            let mut kept = Vec::new();
+            loop {
+                kept.push(std::hint::black_box(vec![1_u8; 1 << 20]));
+            }
+        }
+        "/upgrade" => upgrade(request),
+        _ => Ok(Response::not_found()),
+    }
+}
+
+fn state() -> Result<Response> {
+    Response::json(&json!({
+        "instance": INSTANCE.with(|one| *one),
+        "count": COUNT.get(),
+        "waiting": WAITING.get(),
+        "afterwards": AFTERWARDS.get(),
+    }))
+}
+
+/// A worker keeps no sockets, so this is refused.
+fn upgrade(mut request: Request) -> Result<Response> {
+    let upgrade = request.upgrade().context("no upgrade is asked for")?;
+    upgrade.accept()?;
+    Ok(Response::websocket())
+}
+
+fn text(headers: &HeaderMap) -> Vec<[String; 2]> {
+    let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
+    let pairs = headers.iter();
+    pairs
+        .map(|(name, value)| [name.to_string(), text(value.as_bytes())])
+        .collect()
+}

@@ -1,0 +1,389 @@
+//! Test host: the real host on one thread, over a disk in memory.
+
+use std::cell::RefCell;
+use std::fmt;
+use std::rc::Rc;
+use std::sync::Arc;
+use std::time::{Duration, SystemTime};
+
+use anyhow::Context as _;
+use dormouse::Host;
+use dormouse::alarm::Address;
+use dormouse::chance::Chance;
+use dormouse::clock::Clock;
+use dormouse_storage::simulated::{Crash, SimDisk};
+use dormouse_storage::{Env, Faults};
+
+use crate::app::{Built, Source, engine};
+use crate::crash::{CrashAt, Crashed};
+use crate::logs::{Logs, Record};
+use crate::machine::{Machine, Stuck};
+use crate::object::Object;
+use crate::outcome;
+
+/// A host for one test. Everything that clients, operators, the clock and the disk
+/// can do to an object, a test can do through it. Clones are the same host.
+///
+/// The clock stands at 2030-01-01T00:00:00Z until the test moves it, and nothing
+/// runs beside the test: see the crate's first page.
+#[derive(Clone)]
+pub struct TestHost(pub(crate) Rc<Inner>);
+
+pub(crate) struct Inner {
+    built: Built,
+    clock: Clock,
+    disk: SimDisk,
+    logs: Logs,
+    running: RefCell<Option<Running>>,
+}
+
+/// Field order: the host goes before the thread it runs on.
+struct Running {
+    host: Rc<Host>,
+    machine: Rc<Machine>,
+}
+
+/// A host that is about to start.
+#[derive(Clone, Debug)]
+#[must_use = "a host begins with `start`"]
+pub struct Builder {
+    source: Option<Source>,
+    seed: u64,
+    shuffles: bool,
+    vars: Vec<(String, String)>,
+}
+
+impl Builder {
+    /// The folder of an app, with `Cargo.toml` or `dormouse.toml`; by default the
+    /// crate whose tests run. cargo builds its component when it is stale.
+    pub fn project(self, folder: impl Into<std::path::PathBuf>) -> Self {
+        let source = Some(Source::Project(folder.into()));
+        Self { source, ..self }
+    }
+
+    /// A component that is there already, with default settings.
+    pub fn component(self, file: impl Into<std::path::PathBuf>) -> Self {
+        let source = Some(Source::Component(file.into()));
+        Self { source, ..self }
+    }
+
+    /// Sets one of the app's `[vars]`.
+    pub fn var(mut self, name: impl Into<String>, value: impl Into<String>) -> Self {
+        self.vars.push((name.into(), value.into()));
+        self
+    }
+
+    /// All randomness, of host and guests, follows from it (default 0).
+    pub fn seed(self, seed: u64) -> Self {
+        Self { seed, ..self }
+    }
+
+    /// What may happen in any order happens in an order that follows from the seed.
+    pub(crate) fn shuffled(self, seed: u64) -> Self {
+        let shuffles = true;
+        Self {
+            seed,
+            shuffles,
+            ..self
+        }
+    }
+
+    /// # Panics
+    /// When the app does not build or the host does not start: it says why.
+    #[must_use]
+    #[track_caller]
+    pub fn start(self) -> TestHost {
+        match self.try_start() {
+            Ok(host) => host,
+            Err(error) => panic!("the test host does not start: {error:#}"),
+        }
+    }
+
+    /// As `start`, for tests of apps that must be refused.
+    pub fn try_start(self) -> anyhow::Result<TestHost> {
+        let source = match self.source {
+            Some(source) => source,
+            None => Source::current()?,
+        };
+        let mut built = source.built()?;
+        built.app.manifest.vars.extend(self.vars);
+        let chance = match self.shuffles {
+            true => Chance::shuffling(self.seed),
+            false => Chance::seeded(self.seed),
+        };
+        let host = TestHost(Rc::new(Inner {
+            built,
+            clock: Clock::manual().with_chance(chance),
+            disk: SimDisk::new(self.seed),
+            logs: Logs::new(),
+            running: RefCell::new(None),
+        }));
+        host.boot()?;
+        Ok(host)
+    }
+}
+
+impl TestHost {
+    /// To say which app, with which seed and vars.
+    pub fn builder() -> Builder {
+        Builder {
+            source: None,
+            seed: 0,
+            shuffles: false,
+            vars: Vec::new(),
+        }
+    }
+
+    /// The app of the crate whose tests run.
+    ///
+    /// # Panics
+    /// As [`Builder::start`].
+    #[must_use]
+    #[track_caller]
+    pub fn start() -> Self {
+        Self::builder().start()
+    }
+
+    /// An object by class and name. Touches nothing yet.
+    #[must_use]
+    pub fn object(&self, class: &str, name: &str) -> Object {
+        Object::new(self.clone(), class, name)
+    }
+
+    /// Moves the clock and lets everything happen that is due on the way, each at
+    /// its own time.
+    pub fn advance(&self, by: Duration) {
+        let end = self.0.clock.now() + by;
+        self.settle();
+        while let Some(next) = self.next_deadline().filter(|next| *next <= end) {
+            self.0
+                .clock
+                .advance(next.saturating_sub(self.0.clock.now()));
+            self.settle();
+        }
+        self.0.clock.advance(end.saturating_sub(self.0.clock.now()));
+        self.settle();
+    }
+
+    /// The time that host and guests see.
+    #[must_use]
+    pub fn now(&self) -> SystemTime {
+        SystemTime::UNIX_EPOCH + self.0.clock.unix()
+    }
+
+    /// Lets everything happen that can happen now: events, commits, sleeps, alarms.
+    pub fn settle(&self) {
+        let machine = self.machine();
+        let _logs = self.0.logs.listen();
+        machine.settle();
+        self.stop_if_crashed();
+    }
+
+    /// Moves the clock to the next alarm of any object, and lets it run. Its time, or
+    /// `None` if no alarm is set.
+    pub fn run_next_alarm(&self) -> Option<SystemTime> {
+        self.settle();
+        let next = self.next_alarm()?;
+        if let Ok(wait) = next.duration_since(self.now()) {
+            self.advance(wait);
+        }
+        Some(next)
+    }
+
+    /// When the next alarm of any object runs.
+    #[must_use]
+    pub fn next_alarm(&self) -> Option<SystemTime> {
+        self.settle();
+        let ms = self.host().next_alarm_ms()?;
+        Some(SystemTime::UNIX_EPOCH + Duration::from_millis(ms.try_into().unwrap_or_default()))
+    }
+
+    /// Everything that was logged so far, oldest first; also before a crash.
+    #[must_use]
+    pub fn logs(&self) -> Vec<Record> {
+        self.0.logs.all()
+    }
+
+    /// Puts every object to sleep that has nothing to do, as lack of room would.
+    pub fn evict_all(&self) {
+        self.settle();
+        self.host().evict_all();
+        self.settle();
+    }
+
+    /// How many objects have an instance at the moment.
+    #[must_use]
+    pub fn awake(&self) -> usize {
+        self.settle();
+        self.host().awake()
+    }
+
+    /// The process dies at this moment (`kill -9`), and starts again on what the
+    /// disk has. Connections are gone; what was acknowledged is there.
+    pub fn crash(&self) {
+        self.stop(Crash::Kill);
+    }
+
+    /// The machine loses its power at this moment, and what the disk had not
+    /// synced, wholly or in part; then everything starts again.
+    pub fn cut_power(&self) {
+        self.stop(Crash::CutSome);
+    }
+
+    /// Ends the host in order, and starts it again.
+    pub fn restart(&self) {
+        let running = self.0.running.borrow_mut().take();
+        if let Some(Running { host, machine }) = running {
+            let _logs = self.0.logs.listen();
+            match Rc::try_unwrap(host) {
+                Ok(host) => {
+                    let ended = machine.run(host.shutdown(Duration::from_secs(10)));
+                    ended.expect("the host ends in order");
+                }
+                Err(_) => panic!("a host in use cannot be restarted"),
+            }
+        }
+        self.boot().expect("the host starts again");
+    }
+
+    /// Lets the host crash at a moment to come: see [`CrashAt`].
+    pub fn crash_at(&self, at: CrashAt) {
+        at.arm(&self.0.disk);
+    }
+
+    /// Gives the disk so much room beyond what it holds; `None`: enough.
+    pub fn limit_disk(&self, bytes: Option<usize>) {
+        let capacity = bytes.map_or(usize::MAX, |bytes| self.0.disk.used() + bytes);
+        self.0.disk.set_capacity(capacity);
+    }
+
+    pub(crate) fn disk(&self) -> &SimDisk {
+        &self.0.disk
+    }
+
+    pub(crate) fn clock(&self) -> &Clock {
+        &self.0.clock
+    }
+
+    pub(crate) fn host(&self) -> Rc<Host> {
+        let running = self.0.running.borrow();
+        running.as_ref().expect("the host runs").host.clone()
+    }
+
+    pub(crate) fn machine(&self) -> Rc<Machine> {
+        let running = self.0.running.borrow();
+        running.as_ref().expect("the host runs").machine.clone()
+    }
+
+    pub(crate) fn address(&self, class: &str, name: &str) -> Address {
+        match self.host().object(class, name) {
+            Ok(address) => address,
+            Err(error) => panic!("{error}; it serves {:?}", self.host().classes()),
+        }
+    }
+
+    /// Runs a part of the test that must come to an end without the clock.
+    #[track_caller]
+    pub(crate) fn run<T>(&self, what: &str, future: impl Future<Output = T>) -> T {
+        let machine = self.machine();
+        let done = {
+            let _logs = self.0.logs.listen();
+            machine.run_or_stick(future)
+        };
+        self.stop_if_crashed();
+        match done {
+            Ok(done) => done,
+            Err(Stuck) => panic!("{what} does not come to an end: {}", self.why_stuck()),
+        }
+    }
+
+    fn why_stuck(&self) -> String {
+        match self.next_deadline() {
+            Some(next) => format!(
+                "the next that is going to happen is in {:?}; begin with `start_…`, move the \
+                 clock with `advance`, then `wait` for it",
+                next.saturating_sub(self.0.clock.now())
+            ),
+            None => "nothing is going to happen, however long the test waits".to_owned(),
+        }
+    }
+
+    fn next_deadline(&self) -> Option<Duration> {
+        self.0.clock.deadlines().first().copied()
+    }
+
+    fn boot(&self) -> anyhow::Result<()> {
+        let machine = Machine::new();
+        let env = Env {
+            disk: Arc::new(self.0.disk.clone()),
+            clock: Arc::new(StorageClock(self.0.clock.clone())),
+            threads: false,
+            faults: Faults::default(),
+        };
+        let Built { app, code } = self.0.built.clone();
+        let host = Host::builder(app)
+            .engine(engine().clone())
+            .code(code)
+            .clock(self.0.clock.clone())
+            .data("a disk in memory")
+            .disk(env);
+        let _logs = self.0.logs.listen();
+        let host = machine.run(host.start()).context("the host")?;
+        machine.serve(host.storage().clone());
+        let running = Running {
+            host: Rc::new(host),
+            machine: Rc::new(machine),
+        };
+        *self.0.running.borrow_mut() = Some(running);
+        Ok(())
+    }
+
+    fn stop(&self, how: Crash) {
+        let _logs = self.0.logs.listen();
+        drop(self.0.running.borrow_mut().take());
+        self.0.disk.crash(how);
+        self.boot().expect("the host starts again after a crash");
+    }
+
+    /// The test goes no further when the machine that it talks to is off.
+    fn stop_if_crashed(&self) {
+        if self.0.disk.has_ended() {
+            std::panic::resume_unwind(Box::new(Crashed));
+        }
+    }
+
+    /// What a crash that was asked for left, started again.
+    pub(crate) fn recover(&self, how: Crash) {
+        self.stop(how);
+    }
+}
+
+impl Drop for Inner {
+    fn drop(&mut self) {
+        if std::thread::panicking() && !self.disk.has_ended() {
+            let running = self.running.borrow_mut().take();
+            if let Some(running) = &running {
+                // What is in memory only goes to the files that are kept.
+                let _ = running.host.storage().checkpoint();
+            }
+            outcome::keep(&self.disk, &self.logs);
+        }
+        let _logs = self.logs.listen();
+        drop(self.running.borrow_mut().take());
+    }
+}
+
+impl fmt::Debug for TestHost {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "TestHost({})", self.0.built.app.manifest.name)
+    }
+}
+
+#[derive(Debug)]
+struct StorageClock(Clock);
+
+impl dormouse_storage::Clock for StorageClock {
+    fn now_ms(&self) -> u64 {
+        u64::try_from(self.0.unix_ms()).unwrap_or_default()
+    }
+}
