@@ -1,6 +1,6 @@
 //! Alarms: never early, at least once, and never lost.
 
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use dormouse_storage::Alarm;
 use futures_util::future::select_all;
@@ -573,18 +573,7 @@ async fn a_restart_does_not_begin_the_retries_anew() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
 async fn a_thousand_alarms_in_the_same_second_all_run() {
-    same_second(1_000).await;
-}
-
-/// A measurement, for an optimised build.
-#[ignore = "takes long; run with --release -- --ignored --nocapture"]
-#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
-async fn ten_thousand_alarms_in_the_same_second_all_run() {
-    let took = same_second(10_000).await;
-    println!("10,000 alarms ran within {took:?}");
-}
-
-async fn same_second(count: u64) -> Duration {
+    let count = 1_000;
     let world = World::probe().await;
     let due = now_ms(&world) + 60_000;
     let set = async |number: u64| {
@@ -594,18 +583,15 @@ async fn same_second(count: u64) -> Duration {
     for chunk in (0..count).collect::<Vec<_>>().chunks(16) {
         futures_util::future::join_all(chunk.iter().map(|number| set(*number))).await;
     }
-    let began = Instant::now();
     world.clock.advance(Duration::from_secs(61));
     eventually("the last alarm", async || {
         (world.host.objects_with_alarms() == 0).then_some(())
     })
     .await;
-    let took = began.elapsed();
-    for number in (0..count).step_by(count as usize / 200) {
+    for number in (0..count).step_by(5) {
         let name = format!("same-{number}");
         eventually("a run", async || (handled(&name) > 0).then_some(())).await;
     }
-    took
 }
 
 fn now_ms(world: &World) -> u64 {

@@ -2,10 +2,13 @@
 
 use std::time::Duration;
 
-use crate::harness::{Script, World, app, chat};
+use crate::harness::{Script, World, app, chat, has_browser};
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn two_people_chat_through_reload_and_restart() {
+    if !has_browser() {
+        return;
+    }
     let world = World::start(app("chat", chat())).await;
     let url = format!("http://{}", world.address);
     let mut people = Script::start("chat.mjs", &[&url]);

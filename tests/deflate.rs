@@ -169,7 +169,7 @@ async fn a_message_that_inflates_past_the_limit_is_refused() {
             0 => vec![0xff; 50],
             _ => compressed(&bytes),
         };
-        assert!(payload.len() < 256 << 10, "{} bytes", payload.len());
+        assert!(payload.len() < 1 << 20, "{} bytes", payload.len());
         raw.send(BINARY | COMPRESSED, &payload).await;
         let (first, payload) = raw.hear().await;
         assert_eq!((first, &payload[..2]), (CLOSE, &code.to_be_bytes()[..]));

@@ -10,6 +10,7 @@
 mod harness;
 
 mod alarms;
+mod assets;
 mod bank;
 mod bodies;
 mod calls;
@@ -25,8 +26,10 @@ mod gigabyte;
 mod idle;
 mod interleaving;
 mod limits;
+mod lobby;
 mod log_records;
 mod one_instance;
+mod outgoing;
 mod output_gate;
 mod pairs;
 mod parallel;
@@ -35,6 +38,7 @@ mod routing;
 mod shutdown;
 mod sockets;
 mod sql;
+mod standard;
 mod test_kit;
 mod time_travel;
 mod tinybase;

@@ -27,8 +27,8 @@ pub(crate) fn host_binary() -> PathBuf {
     root().join("target/release/dormouse")
 }
 
-pub(crate) fn guest_folder() -> PathBuf {
-    root().join("guests/bench")
+pub(crate) fn guest_component() -> PathBuf {
+    root().join("guests/target/wasm32-wasip2/release/bench.wasm")
 }
 
 pub(crate) fn workerd_binary() -> PathBuf {

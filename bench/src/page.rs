@@ -37,9 +37,16 @@ pub(crate) fn write(report: &Report) -> Result<()> {
 
 fn machine(report: &Report) -> String {
     let machine = &report.machine;
+    let busy = machine.load_before > machine.cores as f64 / 2.0;
+    let warning = if busy {
+        "\n\n**The machine was busy with other work: nothing here is a claim, and a peer with \
+         one thread suffers most.** Run it again on a quiet one."
+    } else {
+        ""
+    };
     format!(
         "{} cores ({}), {:.0} GiB, Linux {}; commit `{}`, {}. Load average before the run {}, \
-         after it {}.",
+         after it {}.{warning}",
         machine.cores,
         machine.processor,
         machine.memory_gib,

@@ -30,6 +30,19 @@ pub(crate) fn front() -> PathBuf {
     built().join("front.wasm")
 }
 
+pub(crate) fn lobby() -> PathBuf {
+    built().join("lobby.wasm")
+}
+
+/// Workers that were not written for this host.
+pub(crate) fn wstd_worker() -> PathBuf {
+    built().join("wstd-worker.wasm")
+}
+
+pub(crate) fn wasip3_worker() -> PathBuf {
+    built().join("wasip3_worker.wasm")
+}
+
 pub(crate) fn reminder() -> PathBuf {
     built().join("reminder.wasm")
 }

@@ -101,6 +101,28 @@ impl Drop for Script {
     }
 }
 
+/// Whether Node and Chromium are there. With `CI` set they must be; elsewhere a test
+/// that needs them says that it did not run.
+#[allow(
+    clippy::print_stderr,
+    reason = "the output of a test is where its user looks"
+)]
+pub(crate) fn has_browser() -> bool {
+    let answers = |command: &str| {
+        let asked = Command::new(command).arg("--version").output();
+        asked.is_ok_and(|answer| answer.status.success())
+    };
+    let chromium = std::env::var("CHROMIUM").is_ok()
+        || ["chromium", "chromium-browser", "google-chrome"]
+            .into_iter()
+            .any(answers);
+    let there = std::env::var_os("CI").is_some() || (answers("node") && chromium);
+    if !there {
+        eprintln!("not run: it needs Node 20 or newer and Chromium; install both, or set CHROMIUM");
+    }
+    there
+}
+
 /// The folder of the scripts, with the packages that its lock file names.
 fn installed() -> &'static Path {
     static FOLDER: OnceLock<PathBuf> = OnceLock::new();

@@ -4,6 +4,7 @@ use std::cell::Cell;
 use std::hash::{BuildHasher, RandomState};
 use std::time::Duration;
 
+use dormouse_sdk::FetchError;
 use dormouse_sdk::http::HeaderMap;
 use dormouse_sdk::prelude::*;
 use serde_json::json;
@@ -18,7 +19,7 @@ thread_local! {
 }
 
 #[worker]
-async fn fetch(request: Request, env: Env, ctx: WorkerContext) -> Result<Response> {
+async fn front(request: Request, env: Env, ctx: WorkerContext) -> Result<Response> {
     COUNT.set(COUNT.get() + 1);
     match request.path() {
         "/seen" => Response::json(&json!({
@@ -73,7 +74,53 @@ async fn fetch(request: Request, env: Env, ctx: WorkerContext) -> Result<Respons
             }
         }
         "/upgrade" => upgrade(request),
+        "/ask" => ask(request).await,
+        // What follows is for an object of the class below.
+        path if path.starts_with("/Asker/") => {
+            let name = path.trim_start_matches("/Asker/").to_owned();
+            let asker = env.namespace::<Stub>("Asker")?.get_by_name(&name);
+            asker.fetch(request).await
+        }
         _ => Ok(Response::not_found()),
+    }
+}
+
+/// Asks the outside for `?url=`, for at most `?ms=`.
+async fn ask(request: Request) -> Result<Response> {
+    let url = request.query_value("url").context("no url")?.into_owned();
+    let ms = request
+        .query_value("ms")
+        .map_or(Ok(10_000), |ms| ms.parse::<u64>())?;
+    let asked = Request::new(request.method().clone(), url).with_body(request.into_body());
+    match fetch(asked).timeout(Duration::from_millis(ms)).await {
+        Ok(response) => Ok(response),
+        Err(error) => {
+            let kind = FetchError::kind_of(&error);
+            let told = json!({"kind": format!("{kind:?}"), "message": error.to_string()});
+            Ok(Response::json(&told)?.with_status(502))
+        }
+    }
+}
+
+/// Asks the outside as well, and counts the requests that it has begun.
+struct Asker {
+    begun: Cell<u64>,
+}
+
+#[durable_object]
+impl DurableObject for Asker {
+    async fn new(_state: State, _env: Env) -> Result<Self> {
+        Ok(Self {
+            begun: Cell::new(0),
+        })
+    }
+
+    async fn fetch(&self, request: Request) -> Result<Response> {
+        if request.query().is_none() {
+            return Ok(Response::text(self.begun.get().to_string()));
+        }
+        self.begun.set(self.begun.get() + 1);
+        ask(request).await
     }
 }
 

@@ -249,6 +249,10 @@ impl Lab {
                     .wait_until(async move { lab.run(background).await.map(drop) });
                 Ok(json!({"background": count}))
             }
+            Step::Bookmark {
+                bookmark: Moment::Current(_),
+            } => Ok(bookmark(self.state.bookmarks().current().await)),
+            Step::EndSession { end_session } => self.state.end_session(&end_session).await,
             Step::Gate(step) => gates::step(self, step).await,
             Step::Call(step) => step.run(self).await,
             step => self.step_at_once(step),
@@ -331,16 +335,11 @@ impl Lab {
                 Ok(()) => json!({"deleted_all": true}),
                 Err(error) => values::error(&error),
             },
-            Step::Bookmark { bookmark } => {
-                let bookmarks = self.state.bookmarks();
-                let found = match bookmark {
-                    Moment::At(ms) => bookmarks.for_time(UNIX_EPOCH + Duration::from_millis(ms)),
-                    Moment::Current(_) => bookmarks.current().await,
-                };
-                match found {
-                    Ok(bookmark) => json!({"bookmark": bookmark}),
-                    Err(error) => values::error(&error),
-                }
+            Step::Bookmark {
+                bookmark: Moment::At(ms),
+            } => {
+                let time = UNIX_EPOCH + Duration::from_millis(ms);
+                bookmark(self.state.bookmarks().for_time(time))
             }
             Step::Restore { restore } => {
                 match self.state.bookmarks().restore_on_next_session(&restore) {
@@ -348,7 +347,6 @@ impl Lab {
                     Err(error) => values::error(&error),
                 }
             }
-            Step::EndSession { end_session } => self.state.end_session(&end_session).await,
             Step::Size { .. } => match sql.database_size() {
                 Ok(size) => json!({"size": size}),
                 Err(error) => values::error(&error),
@@ -356,6 +354,8 @@ impl Lab {
             Step::Wait { .. }
             | Step::Hold { .. }
             | Step::Background { .. }
+            | Step::Bookmark { .. }
+            | Step::EndSession { .. }
             | Step::Gate(_)
             | Step::Call(_) => {
                 bail!("this step cannot stand in a savepoint: it waits")
@@ -402,6 +402,13 @@ impl Entry {
 
 const ENDLESS: &str = "WITH RECURSIVE endless(n) AS (SELECT 1 UNION ALL SELECT n + 1 FROM endless)
     SELECT count(*) FROM endless";
+
+fn bookmark(found: Result<String, dormouse_sdk::sql::Error>) -> Json {
+    match found {
+        Ok(bookmark) => json!({"bookmark": bookmark}),
+        Err(error) => values::error(&error),
+    }
+}
 
 fn end_in(trap: Trap) -> ! {
     match trap {

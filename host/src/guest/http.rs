@@ -183,6 +183,8 @@ impl http_body::Body for Incoming {
 pub(super) struct Outside {
     egress: Arc<Egress>,
     departures: Option<Departures>,
+    /// Whether any request of 0.3 was made.
+    used: bool,
     /// Of the request of 0.2 that is about to be made.
     pub(super) ticket: Option<Ticket>,
 }
@@ -193,22 +195,22 @@ impl Outside {
         Self {
             egress,
             departures: gated.then(Departures::default),
+            used: false,
             ticket: None,
         }
     }
 
     /// What asked to leave since the last turn.
     pub(super) fn take_departures(&self) -> Vec<oneshot::Sender<()>> {
-        self.departures
-            .as_ref()
-            .map_or_else(Vec::new, |departures| {
-                std::mem::take(&mut departures.lock().waiting)
-            })
+        let used = self.departures.as_ref().filter(|_| self.used);
+        used.map_or_else(Vec::new, |departures| {
+            std::mem::take(&mut departures.lock().waiting)
+        })
     }
 
     /// Wakes the loop that ends turns when something asks to leave.
     pub(super) fn watch(&self, cx: &Poller<'_>) {
-        if let Some(departures) = &self.departures {
+        if let Some(departures) = self.departures.as_ref().filter(|_| self.used) {
             departures.lock().waker = Some(cx.waker().clone());
         }
     }
@@ -259,6 +261,7 @@ impl WasiHttpHooks for Outside {
         let ticket = self.ticket.take();
         let departures = self.departures.clone().filter(|_| ticket.is_none());
         let departed = departures.as_ref().map(Departures::queue);
+        self.used |= departures.is_some();
         Box::new(async move {
             if let Some(ticket) = ticket {
                 ticket.await.map_err(|dead| internal(&dead))?;

@@ -69,6 +69,18 @@ pub(crate) fn is_intact(number: u32, page: &Page) -> bool {
     }
 }
 
+/// The length in pages that the first page of a file tells; 0 when it is damaged.
+pub(crate) fn size_in_header(file: &dyn DiskFile) -> io::Result<u32> {
+    let mut page = [0; PAGE_BYTES];
+    let read = file.read_at(&mut page, 0)?;
+    let told = u32::from_be_bytes([page[28], page[29], page[30], page[31]]);
+    Ok(if read == PAGE_BYTES && is_intact(1, &page) {
+        told
+    } else {
+        0
+    })
+}
+
 /// The page as SQLite writes it: without its checksum.
 pub(crate) fn clear_checksum(page: &mut Page) {
     page[CONTENT_BYTES..].fill(0);
@@ -121,6 +133,10 @@ impl Files {
     /// The length of the file in pages; 0 when there is none.
     pub(crate) fn pages(&self, object: u128, path: &str) -> io::Result<u32> {
         match self.get(object, path).and_then(|file| file.len()) {
+            Ok(bytes) if !bytes.is_multiple_of(PAGE_BYTES as u64) => Err(io::Error::new(
+                ErrorKind::InvalidData,
+                "it is damaged: its length is not one of whole pages",
+            )),
             Ok(bytes) => Ok(u32::try_from(bytes / PAGE_BYTES as u64).unwrap_or(u32::MAX)),
             Err(error) if error.kind() == ErrorKind::NotFound => Ok(0),
             Err(error) => Err(error),

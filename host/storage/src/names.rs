@@ -16,6 +16,9 @@ const PATH: &str = "NAMES";
 const TEMPORARY: &str = "NAMES.tmp";
 const HEAD_BYTES: usize = 8;
 
+/// A shorter list is not worth looking through.
+const TIDY_BYTES: u64 = 64 << 10;
+
 #[derive(Debug, Default)]
 pub(crate) struct Names {
     /// Bytes of valid entries; `None` until they were read.
@@ -48,6 +51,26 @@ impl Names {
         file.sync()?;
         *end = Some(at + bytes.len() as u64);
         Ok(())
+    }
+
+    /// Drops what is said twice or of objects that are gone, if that is more than half.
+    /// `present` finds the objects that have files.
+    pub(crate) fn tidy(
+        &self,
+        env: &Env,
+        present: impl FnOnce() -> io::Result<HashSet<(String, [u8; 32])>>,
+    ) -> io::Result<()> {
+        let (keys, end) = read_all(env)?;
+        if end < TIDY_BYTES {
+            return Ok(());
+        }
+        let present = present()?;
+        let of = |key: &ObjectKey| (key.namespace.clone(), key.id);
+        let named: HashSet<_> = keys.iter().map(of).collect();
+        if named.intersection(&present).count() * 2 > keys.len() {
+            return Ok(());
+        }
+        self.rewrite(env, |key| present.contains(&of(key)))
     }
 
     /// Writes the list anew with the keys that `keep` says yes to, each once, durably.

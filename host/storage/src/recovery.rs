@@ -5,7 +5,7 @@
 //! are about to lose; redo into the files; sync them; begin a segment with a higher epoch; MANIFEST. A crash in between repeats the
 //! same work. Nothing is ever appended behind a torn tail, where an old record could fit.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::{BTreeMap, BTreeSet, HashSet};
 use std::io;
 
 use crate::checkpoint::{Target, sync};
@@ -14,7 +14,7 @@ use crate::error::Error;
 use crate::fault::Fault;
 use crate::files;
 use crate::history::{self, History, Horizon};
-use crate::key::ObjectKey;
+use crate::key::{ObjectKey, unhex};
 use crate::log::delta::{PAGE_BYTES, Page};
 use crate::log::record::{Kind, Record};
 use crate::log::scan::{Scanned, scan};
@@ -96,6 +96,9 @@ pub(crate) fn recover(
     if env.faults.is(Fault::RedoBeforeTail) {
         rewrite_tail(env, &scanned).map_err(log_failed)?;
     }
+    names
+        .tidy(env, || present(env))
+        .map_err(|source| Error::io("tidying names in", "the data folder", source))?;
     let last_ms = last_ms(&scanned)
         .max(history.last_ms())
         .max(horizon.time_ms);
@@ -122,6 +125,27 @@ pub(crate) fn recover(
         end: scanned.end,
         last_ms,
     })
+}
+
+/// All objects that have a file.
+fn present(env: &Env) -> io::Result<HashSet<(String, [u8; 32])>> {
+    let mut found = HashSet::new();
+    for slot in env
+        .disk
+        .list(files::ROOT)?
+        .iter()
+        .filter(|entry| entry.is_dir)
+    {
+        let slot = format!("{}/{}", files::ROOT, slot.name);
+        for namespace in env.disk.list(&slot)?.iter().filter(|entry| entry.is_dir) {
+            let entries = env.disk.list(&format!("{slot}/{}", namespace.name))?;
+            let ids = entries
+                .iter()
+                .filter_map(|entry| unhex(entry.name.strip_suffix(".db")?));
+            found.extend(ids.map(|id| (namespace.name.clone(), id)));
+        }
+    }
+    Ok(found)
 }
 
 fn commits(scanned: &Scanned, check: bool) -> impl Iterator<Item = (&str, Record<'_>)> {

@@ -324,3 +324,40 @@ fn many_threads_and_checkpoints_do_not_get_in_each_others_way() {
         assert_eq!(values(&storage, number), expected);
     }
 }
+
+#[test]
+fn names_of_objects_that_are_gone_do_not_pile_up() {
+    let folder = Folder::new();
+    for round in 0..3_u8 {
+        let storage = folder.storage();
+        for number in 0..200 {
+            let object = ObjectKey {
+                name: Some(format!("{round} {number} {}", "n".repeat(400))),
+                id: [[round, number]; 16].concat().try_into().expect("32 bytes"),
+                ..key(0)
+            };
+            let mut db = storage.database(object);
+            db.exec("CREATE TABLE t (a)", &[]).expect("a table");
+            db.end_turn().expect("a commit");
+            drop(db);
+        }
+        storage.checkpoint().expect("a checkpoint");
+        for number in 1..200 {
+            let object = ObjectKey {
+                name: None,
+                id: [[round, number]; 16].concat().try_into().expect("32 bytes"),
+                ..key(0)
+            };
+            storage.database(object).delete_all().expect("a deletion");
+        }
+        storage.checkpoint().expect("a checkpoint");
+    }
+    let storage = folder.storage();
+    let bytes = std::fs::metadata(folder.path().join("NAMES"))
+        .expect("a list")
+        .len();
+    assert!(bytes < 100_000, "{bytes} bytes of names");
+    let listed = storage.list("chat").expect("a list");
+    assert_eq!(listed.len(), 3);
+    assert!(listed.iter().all(|object| object.name.is_some()));
+}

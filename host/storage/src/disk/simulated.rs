@@ -241,6 +241,23 @@ impl SimDisk {
         files
     }
 
+    /// A file that holds these bytes somewhere.
+    pub fn find_bytes(&self, wanted: &[u8]) -> Option<String> {
+        let holds = |path: &str| {
+            let state = self.state();
+            let number = state.find(path).expect("a file of `files`");
+            match &state.nodes[&number] {
+                Node::File(inode) => inode
+                    .live
+                    .windows(wanted.len())
+                    .any(|bytes| bytes == wanted),
+                Node::Folder(_) => false,
+            }
+        };
+        let mut paths = self.files().into_iter().map(|(path, _)| path);
+        paths.find(|path| holds(path))
+    }
+
     /// Changes a file as a bad disk would.
     pub fn damage(&self, path: &str, change: impl FnOnce(&mut Vec<u8>)) {
         let mut state = self.state();

@@ -34,6 +34,8 @@ struct Object {
     /// Leading pages of the file that still count.
     in_file: u32,
     size: u32,
+    /// Whether the file is shorter than it was made.
+    cut_off: bool,
     /// Pages written since redo by commits that are archived already.
     known: BTreeMap<u32, Box<Page>>,
     /// The size before the first commit that is archived now.
@@ -104,10 +106,15 @@ impl Object {
         };
         let bytes = file.as_ref().map_or(Ok(0), |file| file.len())?;
         let size = u32::try_from(bytes / PAGE_BYTES as u64).unwrap_or(u32::MAX);
+        let cut_off = match &file {
+            Some(file) if size > 0 => files::size_in_header(&**file)? > size,
+            _ => !bytes.is_multiple_of(PAGE_BYTES as u64),
+        };
         Ok(Object {
             file,
             in_file: size,
             size,
+            cut_off,
             known: BTreeMap::new(),
             size_before: None,
             seen: BTreeSet::new(),
@@ -125,12 +132,16 @@ impl Object {
         self.known.split_off(&(record.size_pages + 1));
         self.in_file = self.in_file.min(record.size_pages);
         self.size = record.size_pages;
+        // An interrupted checkpoint may have left the file so; the log knows better.
+        self.cut_off = false;
         Ok(())
     }
 
     fn archive(&mut self, record: &Record<'_>, writer: &mut Writer) -> io::Result<()> {
         let is_first = self.size_before.is_none();
-        let size_before = *self.size_before.get_or_insert(self.size);
+        // Of a damaged file at least this much was there, and is lost.
+        let least = if self.cut_off { record.size_pages } else { 0 };
+        let size_before = *self.size_before.get_or_insert(self.size.max(least));
         let behind = (record.size_pages + 1)..=self.cut.min(size_before);
         let touched = record.pages.iter().map(|page| page.number);
         let fresh: Vec<u32> = touched
@@ -193,6 +204,9 @@ impl Object {
     fn before(&self, number: u32) -> io::Result<Option<Box<Page>>> {
         if let Some(page) = self.known.get(&number) {
             return Ok(Some(page.clone()));
+        }
+        if self.cut_off && number > self.in_file {
+            return Ok(None);
         }
         let mut page = Box::new([0; PAGE_BYTES]);
         if let Some(file) = self.file.as_ref().filter(|_| number <= self.in_file) {

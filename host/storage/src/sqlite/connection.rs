@@ -141,7 +141,6 @@ impl Connection {
             }
             ptr::copy_nonoverlapping(bytes.as_ptr(), memory, bytes.len());
             let flags = ffi::SQLITE_DESERIALIZE_FREEONCLOSE | ffi::SQLITE_DESERIALIZE_READONLY;
-            let flags = flags as u32;
             ffi::sqlite3_deserialize(self.db, schema.as_ptr(), memory, length, length, flags)
         };
         match rc {

@@ -33,12 +33,14 @@ impl Shared {
         // The file goes, and what it held comes into a pack.
         self.checkpoint_in(&mut ledger)?;
         if !self.env().faults.is(Fault::DeleteKeepsLog) {
-            // The log's old segments go, and with them what was committed.
+            // The log's old segments go, and with them what was committed. Recycled ones
+            // hold what was written before, so none may become the next.
+            let failed = |source| Error::io("removing old segments in", segment::DIR, source);
+            self.log().drop_spares().map_err(failed)?;
             if !self.log().rotate()? {
                 return Err(Error::NoSpace);
             }
             self.checkpoint_in(&mut ledger)?;
-            let failed = |source| Error::io("removing old segments in", segment::DIR, source);
             self.log().drop_spares().map_err(failed)?;
         }
         ledger.history.purge(self.env(), number(key))?;

@@ -8,6 +8,7 @@
 mod delete;
 mod diff;
 mod files;
+mod session;
 
 use std::sync::{Arc, MutexGuard};
 
@@ -244,6 +245,13 @@ impl Shared {
         let failed = |source| Error::io("reading", pages.path(), source);
         let files = &self.common().files;
         let size = files.pages(pages.number(), pages.path()).map_err(failed)?;
+        if size > 0 && size < self.size_in_header(pages)? {
+            return Err(Error::Format {
+                path: pages.path().into(),
+                found: "is damaged: it is shorter than it says".into(),
+                advice: "restore it from a backup",
+            });
+        }
         let past = match bookmark {
             Some(bookmark) => {
                 let position = self.resolve(&ledger, pages.number(), bookmark)?;
@@ -258,6 +266,16 @@ impl Shared {
             past,
             _ledger: ledger,
         })
+    }
+
+    /// What the first page of an object's file says about its length.
+    fn size_in_header(&self, pages: &Pages) -> Result<u32, Error> {
+        let mut page = [0; PAGE_BYTES];
+        let files = &self.common().files;
+        files
+            .read(pages.number(), pages.path(), 1, &mut page)
+            .map_err(|source| Error::io("reading", pages.path(), source))?;
+        Ok(u32::from_be_bytes([page[28], page[29], page[30], page[31]]))
     }
 
     /// As `moment`, for an object by its key and a bookmark by its text.

@@ -58,7 +58,10 @@ fn damage_is_refused_named_or_repaired() {
                     assert!(!error.to_string().is_empty());
                     outcomes.refused += 1;
                 }
-                Ok(()) => match world.check_readable() {
+                Ok(()) => match world
+                    .check_readable()
+                    .and_then(|hidden| world.check_readable_past().map(|()| hidden))
+                {
                     Ok(0) => outcomes.harmless += 1,
                     Ok(_) => outcomes.named += 1,
                     Err(Violation(found)) => panic!("{what}: {found}"),
