@@ -11,7 +11,16 @@ async fn classes_of_one_component_live_apart() {
     let world = World::probe().await;
     assert_eq!(
         world.host.classes(),
-        ["Broken", "Deaf", "Probe", "Second", "Sockets"]
+        [
+            "Broken",
+            "Deaf",
+            "Probe",
+            "Second",
+            "Sockets",
+            "TinyFragmented",
+            "TinyJson",
+            "TinyKv"
+        ]
     );
     let value = async |name: &str| world.get(&format!("/Second/{name}")).await.json();
     assert_eq!(

@@ -44,6 +44,7 @@ mod sql;
 mod standard;
 mod test_kit;
 mod time_travel;
+mod tinybase;
 mod tls;
 mod tools;
 mod traps;

@@ -5,7 +5,7 @@ use http::header::{HeaderName, HeaderValue};
 use http::{Method, Request, Version};
 use serde_json::{Value as Json, json};
 
-use crate::harness::{Answer, Client, World, bounded, empty, whole};
+use crate::harness::{Answer, Client, World, bounded, empty, probe_app, whole};
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
 async fn the_object_sees_method_path_and_query_as_they_were_sent() {
@@ -74,7 +74,16 @@ async fn names_are_percent_decoded_and_may_be_any_text() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
 async fn a_path_to_nobody_is_404_with_the_list_of_classes() {
     let world = World::probe().await;
-    let classes = json!(["Broken", "Deaf", "Probe", "Second", "Sockets"]);
+    let classes = json!([
+        "Broken",
+        "Deaf",
+        "Probe",
+        "Second",
+        "Sockets",
+        "TinyFragmented",
+        "TinyJson",
+        "TinyKv"
+    ]);
     let paths = [
         ("/Nobody/alice", "unknown-class"),
         ("/probe/alice", "unknown-class"),
@@ -221,4 +230,19 @@ fn http2(host: &Client, name: &str, steps: Json) -> Request<crate::harness::Body
     let uri = format!("http://{}/Probe/{name}/run?q=1", host.address);
     let request = Request::builder().method(Method::POST).uri(uri);
     request.body(whole(steps.to_string())).unwrap()
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_class_that_is_not_there_cannot_take_whole_paths() {
+    let world = World::probe().await;
+    let mut app = probe_app();
+    app.manifest.router.whole_path = ["Nobody".to_owned()].into();
+    let refused = world.host.deploy(app).await.unwrap_err();
+    assert!(
+        refused
+            .to_string()
+            .starts_with("`router.whole_path` names the class \"Nobody\"; the component has ["),
+        "{refused}"
+    );
+    assert_eq!(world.run("a", json!([])).await.all["object"]["name"], "a");
 }

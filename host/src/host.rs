@@ -3,6 +3,7 @@
 //! Started by the command line, or by a program that embeds it. Owns the order of
 //! start (storage, code, objects, door) and of the end (door, objects, storage).
 
+use std::collections::BTreeSet;
 use std::net::SocketAddr;
 use std::ops::Deref;
 use std::path::{Path, PathBuf};
@@ -321,6 +322,19 @@ fn engine() -> anyhow::Result<Engine> {
     engine.map_err(|error| anyhow::anyhow!("cannot set up the WebAssembly engine: {error:#}"))
 }
 
+/// The classes that `[router]` names, each of which the component must have.
+fn whole_path(served: &Served, manifest: &Manifest) -> anyhow::Result<BTreeSet<String>> {
+    let classes = &manifest.router.whole_path;
+    for class in classes {
+        let found: Vec<_> = served.namespaces.keys().collect();
+        anyhow::ensure!(
+            served.namespaces.contains_key(class.as_str()),
+            "`router.whole_path` names the class {class:?}; the component has {found:?}"
+        );
+    }
+    Ok(classes.clone())
+}
+
 type Front = Option<(Arc<Code>, worker::Options)>;
 
 /// What the objects are served from, and the worker in front of them.
@@ -361,7 +375,9 @@ async fn load(
         let options = worker_options(manifest, &options, environment.clone());
         (front, options)
     });
-    Ok((Served::new(code, environment, options), front))
+    let mut served = Served::new(code, environment, options);
+    served.whole_path = whole_path(&served, manifest)?;
+    Ok((served, front))
 }
 
 fn worker_options(

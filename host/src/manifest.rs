@@ -10,7 +10,7 @@
 mod reader;
 mod sql;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::net::{Ipv4Addr, SocketAddr};
 use std::path::{Path, PathBuf};
 
@@ -42,6 +42,7 @@ pub struct Manifest {
     /// `[assets]`: a folder of files that are served as they are. Relative to the
     /// app's folder until the command line makes it absolute.
     pub assets: Option<PathBuf>,
+    pub router: Router,
     pub serve: Serve,
 }
 
@@ -96,6 +97,14 @@ pub struct Worker {
     pub response_ms: u64,
 }
 
+/// `[router]`: which object a path leads to.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Router {
+    /// Classes whose objects are named by all of the path behind the class, as the
+    /// client sent it.
+    pub whole_path: BTreeSet<String>,
+}
+
 /// `[serve]`: this machine's side, overridden by flags and environment.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Serve {
@@ -116,6 +125,7 @@ impl Manifest {
             worker: Worker::default(),
             outgoing: Policy::default(),
             assets: None,
+            router: Router::default(),
             serve: Serve::default(),
         }
     }
@@ -152,6 +162,7 @@ impl Manifest {
         let worker = read_worker(root.section("worker", &mut mistakes), &mut mistakes);
         let outgoing = read_outgoing(root.section("outgoing", &mut mistakes), &mut mistakes);
         let assets = read_assets(root.section("assets", &mut mistakes), &mut mistakes);
+        let router = read_router(root.section("router", &mut mistakes), &mut mistakes);
         let serve = read_serve(root.section("serve", &mut mistakes), &mut mistakes);
         let name_was_written = root.was_written("name");
         root.finish(&mut mistakes);
@@ -170,6 +181,7 @@ impl Manifest {
             worker,
             outgoing,
             assets,
+            router,
             serve,
         })
     }
@@ -365,6 +377,14 @@ fn read_limits(mut section: Section<'_>, mistakes: &mut Mistakes<'_>) -> Limits 
     limits
 }
 
+fn read_router(mut section: Section<'_>, mistakes: &mut Mistakes<'_>) -> Router {
+    let whole_path = section.take("whole_path", mistakes, strings);
+    section.finish(mistakes);
+    Router {
+        whole_path: whole_path.into_iter().flatten().collect(),
+    }
+}
+
 fn read_worker(mut section: Section<'_>, mistakes: &mut Mistakes<'_>) -> Worker {
     let default = Worker::default();
     let component = section.take("component", mistakes, |value| {
@@ -482,6 +502,8 @@ mod tests {
             private_hosts = ["localhost:9000"]
             [assets]
             folder = "public"
+            [router]
+            whole_path = ["Room", "Store"]
             [serve]
             listen = "[::1]:80"
             data = "/srv/chat"
@@ -522,6 +544,9 @@ mod tests {
                 private: vec![Pattern::parse("localhost:9000").unwrap()],
             },
             assets: Some("public".into()),
+            router: Router {
+                whole_path: ["Room", "Store"].map(String::from).into(),
+            },
             serve: Serve {
                 listen: "[::1]:80".parse().unwrap(),
                 data: "/srv/chat".into(),
@@ -539,7 +564,7 @@ mod tests {
         assert_eq!(
             mistakes("name = \"a\"\ncolour = 1\n"),
             [
-                "2:1: unknown key `colour`; known here: name, build, vars, namespaces, limits, worker, outgoing, assets, serve"
+                "2:1: unknown key `colour`; known here: name, build, vars, namespaces, limits, worker, outgoing, assets, router, serve"
             ]
         );
     }
@@ -558,7 +583,7 @@ mod tests {
             mistakes(text),
             [
                 "1:8: `name`: the name \"My App\" holds 'M'; use lower-case letters, digits and `-`, a letter first, at most 63",
-                "2:1: unknown key `speed`; known here: name, build, vars, namespaces, limits, worker, outgoing, assets, serve",
+                "2:1: unknown key `speed`; known here: name, build, vars, namespaces, limits, worker, outgoing, assets, router, serve",
                 "3:10: `vars.A B`: a name here has letters, digits and `_`, no digit first",
                 "3:27: `vars.N`: expected a string, found integer",
                 "5:14: `limits.memory_mib`: expected a whole number, found string",

@@ -47,6 +47,10 @@ pub(crate) fn reminder() -> PathBuf {
     built().join("reminder.wasm")
 }
 
+pub(crate) fn tinybase() -> PathBuf {
+    built().join("tinybase.wasm")
+}
+
 /// The repository's root.
 pub(crate) fn root() -> &'static Path {
     let host = Path::new(env!("CARGO_MANIFEST_DIR"));

@@ -12,7 +12,8 @@ mod world;
 
 pub(crate) use client::{Answer, Body, Client, Ran, empty, stream, whole};
 pub(crate) use guests::{
-    bank, chat, counter, feed, front, lobby, probe, reminder, wasip3_worker, wstd_worker,
+    bank, chat, counter, feed, front, lobby, probe, reminder, root, tinybase, wasip3_worker,
+    wstd_worker,
 };
 pub(crate) use logs::{Record, logs_of};
 pub(crate) use process::{Process, Talker, app_folder, dormouse};

@@ -44,6 +44,21 @@ impl Script {
         }
     }
 
+    /// What a script prints that runs by itself.
+    pub(crate) fn output(name: &str, arguments: &[&str]) -> String {
+        let mut node = Command::new("node");
+        let output = node.arg(name).args(arguments).current_dir(installed());
+        let output = output.output().expect("Node 20 or newer is installed");
+        let errors = String::from_utf8_lossy(&output.stderr);
+        assert!(output.status.success(), "tests/web/{name}\n{errors}");
+        String::from_utf8(output.stdout).expect("scripts print UTF-8")
+    }
+
+    /// The folder of the scripts and their packages.
+    pub(crate) fn folder() -> &'static Path {
+        installed()
+    }
+
     /// Waits until the script pauses; `place` is what it says next.
     pub(crate) async fn paused(&mut self, place: &str) {
         let said = eventually(place, async || {

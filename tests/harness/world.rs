@@ -168,7 +168,12 @@ pub(crate) async fn share_compiled_code(data: &Path) {
     let cache = Path::new(env!("CARGO_TARGET_TMPDIR")).join("compiled");
     let compile = async || {
         std::fs::create_dir_all(&cache).expect("a folder");
-        for guest in [guests::counter(), guests::probe(), guests::front()] {
+        for guest in [
+            guests::counter(),
+            guests::probe(),
+            guests::front(),
+            guests::tinybase(),
+        ] {
             let code = Code::load(engine(), &guest, Some(&cache)).await;
             code.expect("the guests are sound");
         }

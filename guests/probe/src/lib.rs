@@ -10,7 +10,8 @@
 //!
 //! `instance` is a random number made in `new`: it changes when the object
 //! starts anew. The other paths, in [`bodies`], answer bodies and headers. The
-//! classes `Second` and `Broken` are in [`others`], `Sockets` in [`sockets`].
+//! classes `Second` and `Broken` are in [`others`], `Sockets` in [`sockets`], those
+//! that begin with `Tiny` in [`tinybase`].
 
 mod alarms;
 mod bodies;
@@ -20,6 +21,7 @@ mod kv;
 mod others;
 mod sockets;
 mod steps;
+mod tinybase;
 mod values;
 
 use std::hash::{BuildHasher, RandomState};

@@ -5,7 +5,7 @@
 //! under which mail is put in. So there is never a second instance of an id, and
 //! no mail is lost between sleep and wake.
 
-use std::collections::{HashMap, hash_map};
+use std::collections::{BTreeSet, HashMap, hash_map};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock};
 use std::time::Duration;
@@ -54,6 +54,8 @@ pub struct Served {
     /// What its guests find by name.
     pub environment: Arc<Environment>,
     pub options: Options,
+    /// Classes whose objects are named by the whole path behind the class.
+    pub whole_path: BTreeSet<String>,
 }
 
 /// Every object of the host. Cheap to clone.
@@ -151,6 +153,7 @@ impl Served {
             environment,
             code,
             options,
+            whole_path: BTreeSet::new(),
         }
     }
 }

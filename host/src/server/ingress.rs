@@ -2,8 +2,9 @@
 //!
 //! Every path goes to the app's worker. An app without one has the default
 //! router: `/{class}/{name}/{rest}` goes to the object `name` of `class`, which
-//! sees `/{rest}`. Decides nothing about worker or object: it makes an event and
-//! waits for the reply.
+//! sees `/{rest}`; of a class that the manifest's `[router]` lists, all that
+//! follows the class is the name, as it was sent. Decides nothing about worker or
+//! object: it makes an event and waits for the reply.
 
 use std::borrow::Cow;
 use std::sync::Arc;
@@ -26,7 +27,7 @@ use super::reply::{self, HOP_BY_HOP};
 use super::upgrade;
 use crate::event::{self, Event, Fault, Kind, Reply, RequestId, Reset};
 use crate::id::{Namespace, ObjectName};
-use crate::object::{Mail, Registry};
+use crate::object::{Mail, Registry, Served};
 use crate::socket::Deflate;
 use crate::worker::{Pool, Workers};
 
@@ -147,8 +148,8 @@ impl Door {
         let Client {
             request_id, parts, ..
         } = client;
-        let route = self.route(parts.uri.path())?;
         let served = self.registry.served();
+        let route = self.route(&served, parts.uri.path())?;
         let namespace = served.namespaces.get(route.class);
         let namespace = namespace.ok_or_else(|| self.unknown_class(route.class))?;
         let object = namespace.id_from_name(&route.name);
@@ -266,7 +267,16 @@ impl Door {
         ))
     }
 
-    fn route<'a>(&self, path: &'a str) -> Result<Route<'a>, Problem> {
+    fn route<'a>(&self, served: &Served, path: &'a str) -> Result<Route<'a>, Problem> {
+        if let Some((class, name)) = path.trim_start_matches('/').split_once('/')
+            && served.whole_path.contains(class)
+        {
+            return Ok(Route {
+                class,
+                name: name.into(),
+                rest: "/",
+            });
+        }
         let mut parts = path.trim_start_matches('/').splitn(3, '/');
         let class = parts.next().unwrap_or_default();
         let name = parts.next().unwrap_or_default();
