@@ -35,6 +35,7 @@ const KNOWN: &[(&str, &[&str], &[&str])] = &[
             "sql",
             "kv",
             "storage",
+            "bookmark",
             "schema",
             "gate",
             "transaction",
