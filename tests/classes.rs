@@ -13,6 +13,7 @@ async fn classes_of_one_component_live_apart() {
         world.host.classes(),
         [
             "Broken",
+            "Circle",
             "Deaf",
             "Probe",
             "Second",

@@ -181,8 +181,9 @@ async fn a_response_that_breaks_off_is_never_taken_for_a_whole_one() {
     let path = format!("/ask?url=http://{server}/broken");
     let request = world.request(Method::GET, &path, empty());
     let response = world.send(request).await.unwrap();
-    assert_eq!(response.status(), 200);
-    assert!(Answer::read(response).await.is_err());
+    // Its end may be seen before its head has left.
+    let whole = Answer::read(response).await;
+    assert!(whole.is_err() || whole.unwrap().status == 502);
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 4)]

@@ -43,15 +43,18 @@ fn all() -> Vec<Refused> {
             "wrong-world",
             r#"(component (instance $i) (export "some:other/thing@1.0.0" (instance $i)))"#,
             &[
-                "exports no object classes",
-                "dormouse:object/object@0.1.0",
+                "exports neither object classes nor a worker",
+                "dormouse:object/object@0.1`",
                 "some:other/thing@1.0.0",
             ],
         ),
         component(
             "exports-nothing",
             "(component)",
-            &["exports no object classes", "exports nothing"],
+            &[
+                "exports neither object classes nor a worker",
+                "exports nothing",
+            ],
         ),
         component(
             "missing-import",

@@ -76,6 +76,7 @@ async fn a_path_to_nobody_is_404_with_the_list_of_classes() {
     let world = World::probe().await;
     let classes = json!([
         "Broken",
+        "Circle",
         "Deaf",
         "Probe",
         "Second",

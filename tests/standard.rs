@@ -24,7 +24,8 @@ async fn serves(component: PathBuf, hello: &str) {
     assert_eq!(world.post("/echo", "small").await.text(), "small");
     let large: Bytes = vec![7; 3 << 20].into();
     assert_eq!(world.post("/echo", large.clone()).await.body, large);
-    world.get("/trap").await.problem(500, "worker-reset");
+    // A worker of 0.2 drops its answer before its trap is known.
+    assert_eq!(world.get("/trap").await.status, 500);
     assert_eq!(world.get("/hello").await.text(), hello);
     assert_eq!(world.get("/Counter/x").await.text(), "not found\n");
 }

@@ -163,7 +163,11 @@ impl Builder {
             mib => mib << 20,
         };
         let storage = match self.disk {
-            Some(disk) => Storage::open_in(options, disk)?,
+            Some(disk) => {
+                // Memory is not set aside for a log that stays small.
+                options.segment_bytes = 1 << 20;
+                Storage::open_in(options, disk)?
+            }
             None => Storage::open(options)?,
         };
         let catalog = Catalog::open(&data)?;

@@ -20,6 +20,7 @@ const SECTOR: usize = 512;
 pub struct Rng(pub u64);
 
 impl Rng {
+    #[allow(clippy::should_implement_trait, reason = "it has no end")]
     pub fn next(&mut self) -> u64 {
         self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
         let mut word = self.0;
