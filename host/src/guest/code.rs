@@ -28,6 +28,8 @@ use crate::socket::Hub;
 use exports::{GuestIndices, Handlers as Flags};
 
 const MAX_CLASS_NAME_BYTES: usize = 64;
+/// Who exports it means to hold classes.
+const OBJECT_INTERFACE: &str = "dormouse:object/object@0.1.0";
 
 /// A class that a component serves.
 #[derive(Clone, Debug, PartialEq, Eq, serde::Serialize)]
@@ -132,12 +134,19 @@ impl Code {
         digest: String,
     ) -> Result<Self, LoadError> {
         let pre = check(engine, component)?;
+        let exports_objects = component.get_export_index(None, OBJECT_INTERFACE).is_some();
+        let indices = match GuestIndices::new(&pre) {
+            Err(error) if exports_objects => {
+                return Err(LoadError::Mismatch(format!("{error:#}")));
+            }
+            indices => indices.ok(),
+        };
         let mut code = Self {
             // An error means that the component has no such handler.
             alarm: AlarmIndices::new(&pre).ok(),
             call: CallIndices::new(&pre).ok(),
             websocket: SocketIndices::new(&pre).ok(),
-            indices: GuestIndices::new(&pre).ok(),
+            indices,
             worker: Worker::of(&pre),
             pre,
             classes: Vec::new(),
