@@ -94,6 +94,10 @@ fn no_memory_at_any_point_of_a_turn_undoes_it() {
     db.end_turn().unwrap();
     drop(db);
     let mut failed = 0;
+    #[allow(
+        clippy::explicit_counter_loop,
+        reason = "what failed is counted, not the rounds"
+    )]
     for budget in 0..5_000 {
         LEFT.set(budget);
         let result = turn(&storage);
