@@ -385,13 +385,13 @@ async fn a_sleeping_object_answers_sql_and_sleeps_on() {
         .await;
     assert_eq!(first.json()["rows"], json!([[1], [2], [3]]));
     assert_eq!(first.json()["more"], true);
-    assert_eq!(world.get("/v1/host").await["awake"], 0);
+    world.until_asleep().await;
 
     // What an operator writes is there when the object wakes, and afterwards.
     let write = json!({"sql": "UPDATE t SET x = 'new' WHERE id = 1", "write": true});
     let written = world.sql("sleeper", write).await.json();
     assert_eq!(written["rows_written"], 1, "{written}");
-    assert_eq!(world.get("/v1/host").await["awake"], 0);
+    world.until_asleep().await;
     let after = world
         .host
         .run("sleeper", json!([{"sql": "SELECT x FROM t WHERE id = 1"}]))
