@@ -117,7 +117,7 @@ const BUDGETS: &[(Fault, u64)] = &[
     (Fault::RedoBeforeTail, 40_000),
     (Fault::UnlinkBeforeDurable, 4_000),
     (Fault::SyncErrorIgnored, 4_000),
-    (Fault::UngatedRead, 1_000),
+    (Fault::UngatedRead, 20_000),
     (Fault::DeltaAcrossRedo, 1_000),
     (Fault::RecycleBeforeManifest, 4_000),
     (Fault::RecoveryFilesNotSynced, 4_000),
