@@ -10,7 +10,7 @@ use tokio_tungstenite::tungstenite::protocol::Message;
 use tokio_tungstenite::tungstenite::{Error, http};
 use tokio_tungstenite::{WebSocketStream, client_async};
 
-use crate::harness::{Answer, World, app, bounded, empty, lobby};
+use crate::harness::{Answer, World, app, bounded, empty, eventually, lobby};
 
 type Socket = WebSocketStream<TcpStream>;
 
@@ -61,8 +61,11 @@ async fn a_socket_passes_through_the_worker_to_the_object_it_chose() {
     assert_eq!(hear(&mut bob).await, "ada: hello");
 
     // The rooms and the worker sleep; the sockets stay.
-    world.pass(Duration::from_secs(10)).await;
-    world.until_awake(0).await;
+    eventually("that all sleep", async || {
+        world.clock.advance(Duration::from_secs(10));
+        (world.host.awake() == 0).then_some(())
+    })
+    .await;
     bob.send(Message::text("still here")).await.unwrap();
     assert_eq!(hear(&mut ada).await, "bob: still here");
     elsewhere.send(Message::text("alone")).await.unwrap();
