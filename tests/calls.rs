@@ -75,8 +75,11 @@ async fn objects_that_are_full_of_each_others_calls_get_on() {
     };
     let a = world.start_run("full-a", there_and_back("full-b", "full-a"));
     let b = world.start_run("full-b", there_and_back("full-a", "full-b"));
-    eventually("both events", async || {
-        (world.clock.deadlines().len() >= 2 && world.host.awake() == 2).then_some(())
+    let due = world.clock.now() + Duration::from_secs(1);
+    eventually("two events that wait", async || {
+        let deadlines = world.clock.deadlines();
+        let waiting = deadlines.iter().filter(|deadline| **deadline == due);
+        (waiting.count() == 2).then_some(())
     })
     .await;
     world.clock.advance(Duration::from_secs(1));

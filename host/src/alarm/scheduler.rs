@@ -63,6 +63,7 @@ async fn run(alarms: Alarms, clock: Clock, objects: Arc<impl Deliver>) {
 
 async fn next(alarms: &Alarms, clock: &Clock) -> Fire {
     loop {
+        let looked = clock.now();
         match alarms.take_due(clock.unix_ms()) {
             Next::Fire(fire) => return fire,
             Next::Nothing => alarms.changed().await,
@@ -70,7 +71,7 @@ async fn next(alarms: &Alarms, clock: &Clock) -> Fire {
                 let due = Duration::from_millis(ms.max(0).unsigned_abs());
                 let wait = due.saturating_sub(clock.unix()).min(LONGEST_SLEEP);
                 let changed = std::pin::pin!(alarms.changed());
-                select(clock.sleep(wait), changed).await;
+                select(clock.sleep_until(looked + wait), changed).await;
             }
         }
     }
