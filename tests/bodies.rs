@@ -308,6 +308,46 @@ async fn an_object_may_answer_before_it_has_read_the_request() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+async fn a_body_that_nobody_wanted_leaves_the_connection_in_order() {
+    let world = World::probe().await;
+    let mut connection = world.tcp().await;
+    let head = "POST /Nobody/x HTTP/1.1\r\nhost: a\r\ntransfer-encoding: chunked\r\n\r\n";
+    connection.write_all(head.as_bytes()).await.unwrap();
+    assert!(
+        answers(&mut connection, 1)
+            .await
+            .starts_with("HTTP/1.1 404")
+    );
+    // The answer was earlier than the body; the next request is served all the same.
+    let rest = "5\r\nlater\r\n0\r\n\r\nGET /Probe/x/nowhere HTTP/1.1\r\nhost: a\r\n\r\n";
+    connection.write_all(rest.as_bytes()).await.unwrap();
+    answers(&mut connection, 1).await;
+
+    let mut connection = world.tcp().await;
+    let head =
+        "POST /Nobody/x HTTP/1.1\r\nhost: a\r\nexpect: 100-continue\r\ncontent-length: 9\r\n\r\n";
+    connection.write_all(head.as_bytes()).await.unwrap();
+    assert!(
+        answers(&mut connection, 1)
+            .await
+            .starts_with("HTTP/1.1 404")
+    );
+}
+
+/// Reads until so many answers have begun, and gives all that was heard.
+async fn answers(connection: &mut tokio::net::TcpStream, count: usize) -> String {
+    let (mut heard, mut part) = (String::new(), [0; 4096]);
+    while heard.matches("HTTP/1.1 ").count() < count {
+        let read = bounded("an answer", connection.read(&mut part))
+            .await
+            .unwrap();
+        assert_ne!(read, 0, "the connection was closed after {heard:?}");
+        heard.push_str(&String::from_utf8_lossy(&part[..read]));
+    }
+    heard
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
 async fn a_client_that_leaves_amid_an_answer_harms_nobody() {
     let world = World::probe().await;
     let before = world.run("leaver", json!([{"memory": "incr"}])).await;

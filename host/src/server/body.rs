@@ -6,10 +6,16 @@
 use std::pin::Pin;
 use std::task::{Context, Poll, ready};
 
+use std::time::Duration;
+
 use axum::body::Body as HttpBody;
 use bytes::Bytes;
+use http::HeaderMap;
+use http::header::EXPECT;
 use http_body::{Body as _, Frame, SizeHint};
-use http_body_util::BodyExt;
+use http_body_util::{BodyExt, Limited};
+use hyper::body::Incoming;
+use tokio::runtime::Handle;
 use tokio::sync::{mpsc, oneshot};
 
 use crate::event::{Body, Chunk, Chunks};
@@ -17,6 +23,9 @@ use crate::event::{Body, Chunk, Chunks};
 /// Up to here a body travels in one piece (bytes).
 const INLINE_BYTES: u64 = 256 << 10;
 const CHANNEL_CHUNKS: usize = 4;
+/// What still comes of a body that nobody wants is read up to here (bytes, time).
+const LINGER_BYTES: usize = 256 << 10;
+const LINGER_TIME: Duration = Duration::from_secs(2);
 
 /// Why a request body did not arrive.
 #[derive(Debug)]
@@ -91,6 +100,72 @@ async fn pump(
     };
     // An object that no longer reads does not care how it ended.
     let _ = sender.send(Chunk::End(end)).await;
+}
+
+/// A request body as it comes from the client.
+///
+/// Where it is dropped before its end, the rest is read for a while: a connection
+/// closed on a client that still sends would take the answer with it, and one whose
+/// last chunk comes a little late serves its next request. A client that waits for
+/// `100 Continue` is not asked for what nobody wants.
+#[derive(Debug)]
+pub(super) struct Arriving {
+    body: Option<Incoming>,
+    lingers: bool,
+}
+
+impl Arriving {
+    pub(super) fn new(headers: &HeaderMap, body: Incoming) -> Self {
+        Self {
+            body: Some(body),
+            lingers: !headers.contains_key(EXPECT),
+        }
+    }
+}
+
+impl http_body::Body for Arriving {
+    type Data = Bytes;
+    type Error = hyper::Error;
+
+    fn poll_frame(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, hyper::Error>>> {
+        let Some(body) = &mut self.body else {
+            return Poll::Ready(None);
+        };
+        let frame = ready!(Pin::new(body).poll_frame(cx));
+        if !matches!(frame, Some(Ok(_))) {
+            self.body = None;
+        }
+        Poll::Ready(frame)
+    }
+
+    fn is_end_stream(&self) -> bool {
+        self.body.as_ref().is_none_or(Incoming::is_end_stream)
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        self.body
+            .as_ref()
+            .map_or_else(|| SizeHint::with_exact(0), Incoming::size_hint)
+    }
+}
+
+impl Drop for Arriving {
+    fn drop(&mut self) {
+        let rest = self.body.take().filter(|body| !body.is_end_stream());
+        if self.lingers
+            && let (Some(rest), Ok(runtime)) = (rest, Handle::try_current())
+        {
+            let rest = Limited::new(rest, LINGER_BYTES);
+            runtime.spawn(tokio::time::timeout(LINGER_TIME, discard(rest)));
+        }
+    }
+}
+
+async fn discard(mut body: Limited<Incoming>) {
+    while let Some(Ok(_)) = body.frame().await {}
 }
 
 /// A response body that flows out of an object.

@@ -23,6 +23,7 @@ use tokio::task::JoinHandle;
 
 use super::Limits;
 use super::assets::Assets;
+use super::body::Arriving;
 use super::ingress::Door;
 use super::tls::Tls;
 use crate::object::Registry;
@@ -221,7 +222,11 @@ fn service<D: Serve>(
     let door = door.clone();
     hyper::service::service_fn(move |request: Request<Incoming>| {
         let door = door.clone();
-        async move { Ok::<_, Infallible>(door.serve(request.map(HttpBody::new)).await) }
+        async move {
+            let (head, body) = request.into_parts();
+            let body = HttpBody::new(Arriving::new(&head.headers, body));
+            Ok::<_, Infallible>(door.serve(Request::from_parts(head, body)).await)
+        }
     })
 }
 
