@@ -107,6 +107,11 @@ pub(crate) fn seal(record: &mut [u8], payload_crc: u32, position: u64, epoch: u3
     header[60..].copy_from_slice(&crc.to_le_bytes());
 }
 
+/// Whether a record may begin with these bytes.
+pub(crate) fn begins(bytes: &[u8]) -> bool {
+    bytes.starts_with(&MAGIC.to_le_bytes())
+}
+
 /// How long the record with this header says it is.
 pub(crate) fn length(header: &[u8; HEADER_BYTES]) -> usize {
     word(header, 4) as usize

@@ -4,20 +4,36 @@
 //! is where a crash cut it, or damage to something acknowledged, is told apart by what
 //! stands behind: a segment is begun, and a batch is written, only after all before it
 //! was durable. So a later segment, or a later valid `Batch`, proves damage.
+//!
+//! A segment is mostly room for what is to come: only its records are kept in memory.
 
-use crate::disk::Env;
+use std::io;
+use std::sync::Arc;
+
+use crate::disk::{DiskFile, Env};
 use crate::error::Error;
 use crate::fault::Fault;
+use crate::log::read::Window;
 use crate::log::record::{self, ALIGNMENT, Kind, Record};
 use crate::log::segment::{self, BadHeader, HEADER_BYTES, Header};
 use crate::manifest::Manifest;
 
-/// A segment with its bytes.
+/// So much more of a segment is read at once.
+const PORTION_BYTES: usize = 1 << 20;
+/// Zeros are passed over in blocks of this size.
+const BLOCK_BYTES: usize = 4096;
+static ZEROS: [u8; BLOCK_BYTES] = [0; BLOCK_BYTES];
+
+/// A segment with the bytes of its records.
 #[derive(Debug)]
 pub(crate) struct Segment {
     pub(crate) name: String,
     pub(crate) header: Header,
+    /// The file from its start on, as far as it was read.
     pub(crate) bytes: Vec<u8>,
+    file: Arc<dyn DiskFile>,
+    /// Length of the file.
+    length: usize,
     /// Where its records begin to count and where they end, in bytes of the file.
     pub(crate) from: usize,
     pub(crate) to: usize,
@@ -49,7 +65,7 @@ pub(crate) fn scan(env: &Env, manifest: &Manifest) -> Result<Scanned, Error> {
             .and_then(|bytes| usize::try_from(bytes).ok());
         let from = from
             .map(|bytes| bytes + HEADER_BYTES as usize)
-            .filter(|from| *from <= segment.bytes.len());
+            .filter(|from| *from <= segment.length);
         segment.from = from.ok_or_else(|| {
             damaged(
                 &segment.name,
@@ -57,7 +73,11 @@ pub(crate) fn scan(env: &Env, manifest: &Manifest) -> Result<Scanned, Error> {
             )
         })?;
         let limit = starts.get(index).copied();
-        segment.to = walk(segment, limit, check);
+        let failed = |segment: &Segment| {
+            let path = segment::path(&segment.name);
+            move |source| Error::io("reading", path, source)
+        };
+        segment.to = walk(segment, limit, check).map_err(failed(segment))?;
         end = segment.header.start + (segment.to as u64 - HEADER_BYTES);
         match limit {
             Some(start) if start != end => {
@@ -66,12 +86,15 @@ pub(crate) fn scan(env: &Env, manifest: &Manifest) -> Result<Scanned, Error> {
                     &format!("ends at position {end}, but the log goes on at {start}"),
                 ));
             }
-            None if let Some(later) = batch_behind(segment) => {
-                let found =
-                    format!("has a damaged record at position {end}, before valid ones at {later}");
-                return Err(damaged(&segment.name, &found));
+            Some(_) => (),
+            None => {
+                if let Some(later) = batch_behind(segment).map_err(failed(segment))? {
+                    let found = format!(
+                        "has a damaged record at position {end}, before valid ones at {later}"
+                    );
+                    return Err(damaged(&segment.name, &found));
+                }
             }
-            _ => (),
         }
     }
     let epoch = segments
@@ -113,14 +136,15 @@ fn load(env: &Env, manifest: &Manifest) -> Result<Vec<Segment>, Error> {
             .disk
             .open(&segment::path(&name), false)
             .map_err(failed(&name))?;
-        let mut bytes = vec![0; usize::try_from(file.len().map_err(failed(&name))?).unwrap_or(0)];
+        let length = usize::try_from(file.len().map_err(failed(&name))?).unwrap_or(0);
+        let mut bytes = vec![0; length.min(HEADER_BYTES as usize)];
         let read = file.read_at(&mut bytes, 0).map_err(failed(&name))?;
         bytes.truncate(read);
         let header = Header::read(&bytes).map_err(|bad| match bad {
             BadHeader::Version(version) => newer(&name, version),
             BadHeader::Damaged => damaged(&name, "has a damaged header"),
         })?;
-        if (bytes.len() as u64) < header.bytes {
+        if (length as u64) < header.bytes {
             return Err(damaged(&name, "is shorter than it was made"));
         }
         let epoch = segments.last().map_or(0, |before| before.header.epoch);
@@ -134,6 +158,8 @@ fn load(env: &Env, manifest: &Manifest) -> Result<Vec<Segment>, Error> {
             name,
             header,
             bytes,
+            file,
+            length,
             from: 0,
             to: 0,
         });
@@ -144,36 +170,80 @@ fn load(env: &Env, manifest: &Manifest) -> Result<Vec<Segment>, Error> {
     Ok(segments)
 }
 
-/// Where valid records end; never beyond the start of the next segment.
-fn walk(segment: &Segment, limit: Option<u64>, check: bool) -> usize {
+/// Where valid records end; never beyond the start of the next segment. All before it
+/// is in memory afterwards, and nothing else.
+fn walk(segment: &mut Segment, limit: Option<u64>, check: bool) -> io::Result<usize> {
     let mut at = segment.from;
-    while let Some(record) = segment.record(at, check) {
-        if limit.is_some_and(|limit| record.position >= limit) {
-            break;
+    segment.reach(at)?;
+    loop {
+        segment.reach(at + record::HEADER_BYTES)?;
+        let header = segment.bytes.get(at..).and_then(<[u8]>::first_chunk);
+        let length = header.filter(|header| record::begins(&header[..]));
+        if let Some(length) = length.map(record::length) {
+            segment.reach(at.saturating_add(length))?;
         }
-        at += record.step;
+        match segment.record(at, check) {
+            Some(record) if limit.is_none_or(|limit| record.position < limit) => at += record.step,
+            _ => break,
+        }
     }
-    at
+    segment.bytes.truncate(at);
+    segment.bytes.shrink_to_fit();
+    Ok(at)
 }
 
 /// The position of the first valid batch behind the end of a segment's records.
-fn batch_behind(segment: &Segment) -> Option<u64> {
-    let mut at = segment.to + ALIGNMENT;
-    while at < segment.bytes.len() {
-        if let Some(record) = segment.record(at, true)
-            && record.kind == Kind::Batch
-        {
-            return Some(record.position);
+fn batch_behind(segment: &Segment) -> io::Result<Option<u64>> {
+    let mut window = Window::new(Arc::clone(&segment.file), segment.length as u64);
+    let mut block = segment.to + ALIGNMENT;
+    while block < segment.length {
+        let bytes = BLOCK_BYTES.min(segment.length - block);
+        let Some(found) = window.get(block as u64, bytes)? else {
+            break;
+        };
+        let begins: Vec<usize> = match *found == ZEROS[..bytes] {
+            true => Vec::new(),
+            false => (block..)
+                .step_by(ALIGNMENT)
+                .zip(found.chunks(ALIGNMENT))
+                .filter_map(|(at, place)| record::begins(place).then_some(at))
+                .collect(),
+        };
+        for at in begins {
+            if let Some(header) = window.get(at as u64, record::HEADER_BYTES)?
+                && let Some(batch) = segment.read(header, at, true)
+                && batch.kind == Kind::Batch
+            {
+                return Ok(Some(batch.position));
+            }
         }
-        at += ALIGNMENT;
+        block += bytes;
     }
-    None
+    Ok(None)
 }
 
 impl Segment {
+    /// Reads on, so that at least the bytes before `end` are there if the file has them.
+    fn reach(&mut self, end: usize) -> io::Result<()> {
+        let have = self.bytes.len();
+        if end <= have || have >= self.length {
+            return Ok(());
+        }
+        let end = end.max(have + PORTION_BYTES).min(self.length);
+        self.bytes.resize(end, 0);
+        let read = self.file.read_at(&mut self.bytes[have..], have as u64)?;
+        self.bytes.truncate(have + read);
+        Ok(())
+    }
+
     fn record(&self, at: usize, check: bool) -> Option<Record<'_>> {
+        self.read(self.bytes.get(at..)?, at, check)
+    }
+
+    /// The record at the start of `bytes`, which stand at `at` in the file.
+    fn read<'a>(&self, bytes: &'a [u8], at: usize, check: bool) -> Option<Record<'a>> {
         let position = self.header.start + (at as u64 - HEADER_BYTES);
-        record::read(self.bytes.get(at..)?, position, self.header.epoch, check)
+        record::read(bytes, position, self.header.epoch, check)
     }
 
     /// The records that count, in order.
