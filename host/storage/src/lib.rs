@@ -29,6 +29,7 @@ mod kv;
 mod log;
 mod manifest;
 mod names;
+mod open;
 mod operator;
 mod options;
 mod pages;

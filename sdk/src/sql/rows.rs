@@ -87,13 +87,13 @@ impl Rows {
         self.rows
     }
 
-    /// How many rows SQLite visited.
+    /// How many rows and index entries SQLite stood on.
     pub fn rows_read(&self) -> u64 {
         self.rows_read
     }
 
-    /// How many rows SQLite changed; rows written by triggers count, index entries
-    /// do not.
+    /// How many rows and index entries SQLite wrote, those of triggers included. To know
+    /// how many rows a statement changed, ask `changes()`.
     pub fn rows_written(&self) -> u64 {
         self.rows_written
     }
