@@ -10,6 +10,7 @@ use std::sync::Arc;
 use crate::alarm::AlarmState;
 use crate::cursor::{Cursor, CursorId};
 use crate::error::{Error, Kind};
+use crate::fault::Fault;
 use crate::files;
 use crate::key::ObjectKey;
 use crate::open::{CLOSED_CURSOR, Open};
@@ -240,6 +241,9 @@ impl Database {
     /// Something the object was told depends on `cause`: so does all it says from now on.
     /// Within one log no wait is needed, because causes survive their effects (I7).
     pub fn observe(&mut self, cause: &Ticket) {
+        if self.shared.env().faults.is(Fault::CauseForgotten) {
+            return;
+        }
         self.observed = self.observed.max(cause.position().off);
     }
 
