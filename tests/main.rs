@@ -27,6 +27,7 @@ mod gates;
 mod gigabyte;
 mod idle;
 mod interleaving;
+mod kill_loop;
 mod limits;
 mod lobby;
 mod log_records;
