@@ -127,8 +127,7 @@ impl Storage {
             path: options.dir.clone(),
         })?;
         let names = Names::default();
-        let keep = !options.history.is_zero();
-        let recovered = recover(&env, &names, options.segment_bytes, keep)?;
+        let recovered = recover(&env, &names, &options)?;
         let manifest = recovered.manifest;
         let log = Log::new(
             env.clone(),
@@ -397,6 +396,7 @@ impl Shared {
             names: &self.names,
             manifest: &mut ledger.manifest,
             history: &mut ledger.history,
+            open_files: self.options.files_while_writing(),
         };
         // First the position, then the pages: what is committed in between is in both.
         let redo = checkpoint.begin();
