@@ -421,3 +421,6 @@ impl Edit<'_> {
         }
     }
 }
+
+#[cfg(test)]
+mod tests;
