@@ -209,16 +209,21 @@ async fn what_cannot_be_saved_is_refused_and_nobody_else_hears_of_it() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn what_a_client_has_heard_survives_kill_9() {
+async fn what_a_client_has_heard_survives_restarts_and_kill_9() {
     for kind in KINDS {
         let data = tempfile::tempdir().unwrap();
         let mut host = serve(data.path(), "127.0.0.1:0").await;
         let address = host.address.to_string();
         let url = format!("http://{address}");
         let mut script = Script::start("tinybase.mjs", &[&url, "restart", kind]);
-        for _ in 0..3 {
-            script.paused("kill").await;
-            host.kill();
+        for round in 0..3 {
+            script.paused("down").await;
+            if round == 1 {
+                host.terminate();
+                assert!(host.ended().await.success());
+            } else {
+                host.kill();
+            }
             host = serve(data.path(), &address).await;
             script.go_on();
         }

@@ -261,7 +261,7 @@ async function twins(url, kind) {
   await Promise.all([ada.leave(), bob.leave()]);
 }
 
-/** The host is killed in the middle; whatever anybody has survives. */
+/** The host is killed or restarted in the middle; whatever anybody has survives. */
 async function restart(url, kind) {
   const path = url(`/${kind}/restart`);
   const clients = [new Client(path), new Client(path, 9), new Client(path, 6)];
@@ -273,7 +273,7 @@ async function restart(url, kind) {
     // What another client has heard is on the disk.
     const heard = clients[1];
     await until("an edit of another", () => heard.store.getCell("t0", `r${round}`, "c0") === 0);
-    await pause("kill");
+    await pause("down");
     await Promise.all(clients.map((client) => client.vanish()));
     const alone = await Client.online(path);
     await until("what was heard", () => alone.store.getCell("t0", `r${round}`, "c0") === 0);
