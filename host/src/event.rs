@@ -15,7 +15,7 @@ use tokio::sync::{mpsc, oneshot};
 
 use crate::alarm::Fire;
 use crate::chain::Chain;
-use crate::socket::{OpenSocket, SocketId};
+use crate::socket::{OpenSocket, SocketEvent, SocketId};
 
 /// One thing for an object to handle, and where its result goes.
 #[derive(Debug)]
@@ -36,22 +36,7 @@ pub enum Kind {
     Alarms(AlarmAction),
     /// An operator looks into the database; no guest is called.
     Sql(SqlText),
-    SocketMessage {
-        socket: SocketId,
-        message: SocketMessage,
-    },
-    /// The socket is closed; it is gone once this is handled.
-    SocketClosed {
-        socket: SocketId,
-        code: u16,
-        reason: String,
-        was_clean: bool,
-    },
-    /// The peer broke the protocol; `SocketClosed` follows.
-    SocketFailed {
-        socket: SocketId,
-        message: String,
-    },
+    Socket(SocketId, SocketEvent),
 }
 
 /// A call from inside the host.
@@ -104,12 +89,6 @@ pub struct SqlText {
     pub writes: bool,
     /// Further rows are left out.
     pub max_rows: u32,
-}
-
-#[derive(Clone, Debug)]
-pub enum SocketMessage {
-    Text(Arc<str>),
-    Binary(Bytes),
 }
 
 #[derive(Debug)]

@@ -130,7 +130,7 @@ const fn kind_name(kind: &Kind) -> &'static str {
         Kind::Called(_) => "call",
         Kind::Alarm(_) => "alarm",
         Kind::Alarms(_) | Kind::Sql(_) => "operator",
-        _ => "socket",
+        Kind::Socket(..) => "socket",
     }
 }
 

@@ -476,8 +476,8 @@ fn start<'a>(
         }
         Kind::Alarms(action) => alarm::act(accessor, call.id, action),
         Kind::Sql(text) => operator::run(accessor, call.id, &text),
-        kind => match &guest.websocket {
-            Some(handler) => socket::start(accessor, handler, call.id, call.request_id, kind),
+        Kind::Socket(id, event) => match &guest.websocket {
+            Some(handler) => socket::start(accessor, handler, call.id, call.request_id, id, event),
             // Code without the handler ignores what it would handle.
             None => Ok(Box::pin(std::future::ready((
                 call.id,
