@@ -9,7 +9,7 @@
 //! [`ws_server_durable_object!`]: crate::ws_server_durable_object
 
 use std::cell::{OnceCell, RefCell};
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::time::{Duration, SystemTime};
 
 use dormouse_sdk::http::{Request, Response};
@@ -188,6 +188,8 @@ pub struct WsServer {
     participant: RefCell<Option<Participant>>,
     /// By socket.
     frames: RefCell<BTreeMap<u64, Frames>>,
+    /// Sockets whose end was told here; the host lists them a moment longer.
+    gone: RefCell<BTreeSet<u64>>,
 }
 
 impl WsServer {
@@ -199,6 +201,7 @@ impl WsServer {
             persister: OnceCell::new(),
             participant: RefCell::new(None),
             frames: RefCell::default(),
+            gone: RefCell::default(),
         }
     }
 
@@ -214,7 +217,15 @@ impl WsServer {
 
     /// The ids of the clients that are connected, oldest first.
     pub fn client_ids(&self) -> Vec<String> {
-        self.state.websockets().iter().map(client_id).collect()
+        self.sockets().iter().map(client_id).collect()
+    }
+
+    /// Those of clients that have not gone.
+    fn sockets(&self) -> Vec<WebSocket> {
+        let mut sockets = self.state.websockets();
+        let gone = self.gone.borrow();
+        sockets.retain(|socket| !gone.contains(&socket.id()));
+        sockets
     }
 
     /// Takes a client's WebSocket. Any other request is answered with 426, and a
@@ -230,7 +241,7 @@ impl WsServer {
             return Ok(Response::text("the path is longer than 1024 bytes\n").with_status(414));
         };
         let woke = self.start(object)?;
-        let is_first = self.state.websockets().is_empty();
+        let is_first = self.sockets().is_empty();
         let client_id = random_id(&mut random, CLIENT_ID_CHARACTERS);
         let socket = upgrade.with_tag(&client_id).accept()?;
         if is_first {
@@ -280,10 +291,13 @@ impl WsServer {
         self.frames.borrow_mut().remove(&socket.id());
         let path_id = self.path_id();
         object.on_client_id(path_id, &client_id(socket), Presence::Removed);
-        let sockets = self.state.websockets();
-        if sockets.iter().all(|other| other == socket) {
+        if self.sockets().iter().all(|other| other == socket) {
             object.on_path_id(path_id, Presence::Removed);
         }
+        let listed: BTreeSet<u64> = self.state.websockets().iter().map(WebSocket::id).collect();
+        let mut gone = self.gone.borrow_mut();
+        gone.retain(|id| listed.contains(id));
+        gone.insert(socket.id());
     }
 
     /// Looks into the store; `None` without a persister.
