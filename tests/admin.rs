@@ -15,7 +15,7 @@ pub(crate) struct Operated {
     pub(crate) host: Process,
     pub(crate) app: TempDir,
     pub(crate) data: TempDir,
-    admin: Client,
+    pub(crate) admin: Client,
     pub(crate) token: String,
 }
 
@@ -53,6 +53,10 @@ impl Operated {
             admin: Client { address },
             token,
         }
+    }
+
+    pub(crate) const fn admin_address(&self) -> std::net::SocketAddr {
+        self.admin.address
     }
 
     pub(crate) async fn ask(&self, method: Method, path: &str, body: Json) -> Answer {
@@ -109,7 +113,7 @@ impl Operated {
     }
 
     /// Waits until nobody is awake.
-    async fn until_asleep(&self) {
+    pub(crate) async fn until_asleep(&self) {
         eventually("sleep", async || {
             let host = self.get("/v1/host").await;
             (host["awake"] == 0).then_some(())
@@ -118,14 +122,14 @@ impl Operated {
     }
 }
 
-fn done(command: &mut Command) -> String {
+pub(crate) fn done(command: &mut Command) -> String {
     let output = command.output().unwrap();
     let stderr = String::from_utf8_lossy(&output.stderr);
     assert!(output.status.success(), "{command:?}: {stderr}");
     String::from_utf8(output.stdout).unwrap()
 }
 
-fn refused(command: &mut Command) -> String {
+pub(crate) fn refused(command: &mut Command) -> String {
     let output = command.output().unwrap();
     assert_eq!(output.status.code(), Some(1), "{command:?}");
     String::from_utf8(output.stderr).unwrap()

@@ -374,7 +374,7 @@ async fn a_binding_leads_where_the_manifest_says() {
         .expect_err("there is no such class");
     let text = format!("{refused:#}");
     assert!(
-        text.starts_with("`namespaces.PEERS` leads to class `Prob` in dormouse.toml, which the component does not have; it has "),
+        text.starts_with("`namespaces.PEERS` in dormouse.toml leads to class `Prob`, which the component does not have; it has "),
         "{text}"
     );
 }

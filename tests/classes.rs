@@ -19,6 +19,7 @@ async fn classes_of_one_component_live_apart() {
             "Second",
             "Sockets",
             "TinyFragmented",
+            "TinyHooks",
             "TinyJson",
             "TinyKv"
         ]

@@ -145,6 +145,7 @@ fn every_command_explains_itself_with_examples() {
         "new",
         "build",
         "dev",
+        "test",
         "serve",
         "inspect",
         "deploy",

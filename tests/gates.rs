@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use serde_json::{Value as Json, json};
 
-use crate::harness::{World, logs_of, probe_app};
+use crate::harness::{World, bounded, logs_of, probe_app};
 
 const MS: Duration = Duration::from_millis(1);
 
@@ -180,6 +180,19 @@ async fn a_transaction_that_fails_or_traps_leaves_nothing() {
     assert_eq!(seen(&world).await, wanted);
     let world = world.restart(probe_app()).await;
     assert_eq!(seen(&world).await, wanted);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+async fn a_call_in_a_transaction_leaves_at_once_with_all_of_its_body() {
+    let world = World::probe().await;
+    world.run("caller", json!([table()])).await;
+    let call = json!({"reverse": "other", "pieces": ["desserts", "!"]});
+    let steps = json!([{"transaction": [insert("lost"), call], "undo": true}, words()]);
+    let ran = bounded("an answer", world.run("caller", steps)).await;
+    let reversed = json!({"reversed": "stressed!"});
+    assert_eq!(ran.results[0]["transaction"][1], reversed);
+    assert_eq!(ran.results[0]["kept"], false);
+    assert_eq!(ran.results[1]["rows"], json!([]));
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 4)]

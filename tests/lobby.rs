@@ -16,9 +16,9 @@ type Socket = WebSocketStream<TcpStream>;
 
 async fn start() -> World {
     let mut app = app("lobby", lobby());
-    let tokens = "ada=sesame bob=please".to_owned();
-    app.manifest.vars.insert("TOKENS".to_owned(), tokens);
-    World::start(app).await
+    let kv = &mut app.manifest.kv;
+    kv.insert("SEEN".to_owned(), "seen".to_owned());
+    World::with_secret(app, "TOKENS", "ada=sesame bob=please").await
 }
 
 async fn connect(world: &World, path: &str) -> Result<(Socket, Response), Error> {
@@ -42,7 +42,11 @@ async fn a_worker_hands_requests_on_with_what_it_has_found_out() {
     headers.insert("x-user", "eve".parse().unwrap());
     let answer = Answer::read(world.send(request).await.unwrap()).await;
     assert_eq!(answer.unwrap().text(), "ada in kitchen\n");
-    assert_eq!(world.get("/?token=sesame").await.status, 404);
+    assert_eq!(world.get("/?token=please").await.status, 404);
+    assert_eq!(world.get("/who?token=sesame").await.text(), "ada\nbob\n");
+    let later = world.clock.unix() + Duration::from_secs(3_600);
+    world.clock.set_unix(later);
+    assert_eq!(world.get("/who?token=sesame").await.text(), "");
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 4)]

@@ -82,6 +82,7 @@ async fn a_path_to_nobody_is_404_with_the_list_of_classes() {
         "Second",
         "Sockets",
         "TinyFragmented",
+        "TinyHooks",
         "TinyJson",
         "TinyKv"
     ]);

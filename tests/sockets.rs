@@ -2,15 +2,15 @@
 
 use std::time::Duration;
 
-use futures_util::{SinkExt as _, StreamExt as _};
+use futures_util::{FutureExt as _, SinkExt as _, StreamExt as _};
 use serde_json::{Value as Json, json};
 use tokio::io::AsyncWriteExt as _;
 use tokio::net::TcpStream;
 use tokio_tungstenite::tungstenite::client::IntoClientRequest as _;
 use tokio_tungstenite::tungstenite::handshake::client::Response;
-use tokio_tungstenite::tungstenite::protocol::Message;
+use tokio_tungstenite::tungstenite::protocol::{Message, WebSocketConfig};
 use tokio_tungstenite::tungstenite::{Error, http};
-use tokio_tungstenite::{WebSocketStream, client_async};
+use tokio_tungstenite::{WebSocketStream, client_async, client_async_with_config};
 
 use crate::harness::{World, bounded, eventually, probe_app};
 
@@ -286,6 +286,61 @@ async fn a_slow_reader_is_closed_and_others_go_on() {
         "{received} frames were kept for a slow reader"
     );
     assert_eq!(ask(&mut other, "and now").await, "and now");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn an_object_knows_how_much_waits_for_a_reader() {
+    let world = World::probe().await;
+    let mut socket = open(&world, "a").await;
+    say(&mut socket, "buffered 3 1000").await;
+    for _ in 0..3 {
+        assert_eq!(hear(&mut socket).await.len(), 1000);
+    }
+    assert_eq!(hear(&mut socket).await, Message::text("3000"));
+    eventually("nothing that waits", async || {
+        (state(&world, "a").await["sockets"][0]["buffered"] == 0).then_some(())
+    })
+    .await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+async fn a_frame_waits_for_the_disk_and_those_behind_it_keep_their_places() {
+    let (world, latch) = World::on_held_disk().await;
+    let (mut mine, mut other) = (open(&world, "gate").await, open(&world, "gate").await);
+    let object = world.host.object("Sockets", "gate").unwrap();
+    let waiting = async |texts: &str| {
+        eventually("frames behind the gate", async || {
+            let sockets = world.host.sockets(&object);
+            (sockets[0].buffered_bytes == texts.len() as u64).then_some(())
+        })
+        .await;
+    };
+    latch.hold();
+    say(&mut mine, "write first").await;
+    waiting("write first").await;
+    say(&mut other, "all second").await;
+    waiting("write firstsecond").await;
+    assert!(mine.next().now_or_never().is_none());
+    latch.release();
+    assert_eq!(hear(&mut mine).await, Message::text("write first"));
+    assert_eq!(hear(&mut mine).await, Message::text("second"));
+    assert_eq!(hear(&mut other).await, Message::text("second"));
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_message_of_32_mib_comes_back_and_one_byte_more_is_too_large() {
+    const LARGEST: usize = 32 << 20;
+    let world = World::probe().await;
+    let url = format!("ws://{}/Sockets/large/ws", world.address);
+    let no_limit = WebSocketConfig::default().max_frame_size(None);
+    let shaken = client_async_with_config(url, world.tcp().await, Some(no_limit)).await;
+    let mut socket = shaken.expect("the object takes it").0;
+    let message = Message::binary(vec![7; LARGEST]);
+    socket.send(message.clone()).await.unwrap();
+    assert!(hear(&mut socket).await == message, "another message");
+    // The host may hang up in the middle of it.
+    let _ = socket.send(Message::binary(vec![7; LARGEST + 1])).await;
+    assert_eq!(close_code(&mut socket).await, 1009);
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

@@ -11,7 +11,9 @@ use dormouse_tinybase::Store;
 use dormouse_tinybase::core::{Envelope, Message};
 use serde_json::Value as Json;
 
-use crate::harness::{Process, Script, World, dormouse, eventually, root, tinybase};
+use crate::harness::{
+    Process, Script, World, dormouse, eventually, logs_of, probe_app, root, tinybase,
+};
 
 const KINDS: [&str; 3] = ["Json", "Fragmented", "Kv"];
 const IDLE: Duration = Duration::from_secs(10);
@@ -28,7 +30,11 @@ fn pets_app() -> App {
 
 /// A world on today's date, since clients refuse stamps of another.
 async fn world() -> World {
-    let world = World::start(pets_app()).await;
+    world_of(pets_app()).await
+}
+
+async fn world_of(app: App) -> World {
+    let world = World::start(app).await;
     let now = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH);
     world.clock.set_unix(now.expect("it is after 1970"));
     world
@@ -172,16 +178,52 @@ async fn hashes_are_right_after_a_newer_stamp_on_the_same_content_and_a_reload()
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn what_a_client_has_heard_survives_kill_9() {
+async fn hooks_of_a_class_are_asked_and_told() {
+    let world = world_of(probe_app()).await;
+    let mut script = scenario(&world, "hooks", "");
+    script.paused("later").await;
+    // The class waits for five seconds, the default is one.
+    world.clock.advance(Duration::from_secs(3));
+    script.go_on();
+    script.passed().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_cannot_be_saved_is_refused_and_nobody_else_hears_of_it() {
+    let mut app = pets_app();
+    app.manifest.limits.sql.value_bytes = 65_536;
+    let world = world_of(app).await;
+    for kind in KINDS {
+        let mut script = scenario(&world, "refused", kind);
+        sleep_once(&world, &mut script).await;
+        script.passed().await;
+    }
+    let warned = logs_of("refused").into_iter().find(|record| {
+        let text = record.message();
+        text.contains("one row") && text.contains("`limits.sql.value_bytes`")
+    });
+    assert_eq!(
+        warned.map(|record| record.level),
+        Some(tracing::Level::WARN)
+    );
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_a_client_has_heard_survives_restarts_and_kill_9() {
     for kind in KINDS {
         let data = tempfile::tempdir().unwrap();
         let mut host = serve(data.path(), "127.0.0.1:0").await;
         let address = host.address.to_string();
         let url = format!("http://{address}");
         let mut script = Script::start("tinybase.mjs", &[&url, "restart", kind]);
-        for _ in 0..3 {
-            script.paused("kill").await;
-            host.kill();
+        for round in 0..3 {
+            script.paused("down").await;
+            if round == 1 {
+                host.terminate();
+                assert!(host.ended().await.success());
+            } else {
+                host.kill();
+            }
             host = serve(data.path(), &address).await;
             script.go_on();
         }

@@ -53,7 +53,8 @@ fn the_doctor_names_what_keeps_a_host_from_working() {
 
 #[test]
 fn config_tells_where_each_value_comes_from() {
-    let rest = "serve.data = 'here'\nlimits.cpu_ms = 5\nvars.A = 'b'";
+    let rest = "serve.data = 'here'\nlimits.cpu_ms = 5\nvars.A = 'b'\n\
+                limits.sql.columns = 7\noutgoing.hosts = ['a.example']";
     let app = app_folder("counter", &counter(), rest);
     let mut show = dormouse();
     show.args(["config", "show", "--json", "--log", "warn"])
@@ -81,6 +82,14 @@ fn config_tells_where_each_value_comes_from() {
     assert_eq!(of("limits.cpu_ms"), ("5", "dormouse.toml"));
     assert_eq!(of("limits.memory_mib"), ("128", "default"));
     assert_eq!(of("vars.A"), ("b", "dormouse.toml"));
+    assert_eq!(of("limits.history_days"), ("30", "default"));
+    assert_eq!(of("limits.sql.columns"), ("7", "dormouse.toml"));
+    assert_eq!(of("limits.sql.parameters"), ("32766", "default"));
+    assert_eq!(of("worker.instances"), ("64", "default"));
+    assert_eq!(of("outgoing.hosts"), (r#"["a.example"]"#, "dormouse.toml"));
+    assert_eq!(of("outgoing.private_hosts"), ("[]", "default"));
+    assert_eq!(of("admin-tls-cert"), ("none", "default"));
+    assert_eq!(of("build.component").1, "dormouse.toml");
     assert_eq!(of("serve.data").1, "dormouse.toml");
     assert!(of("serve.data").0.ends_with("/here"));
 }

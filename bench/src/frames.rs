@@ -5,11 +5,12 @@
 
 use anyhow::{Context as _, Result, bail, ensure};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
-use tokio::net::TcpStream;
+use tokio::net::TcpSocket;
 use tokio::net::tcp::{OwnedReadHalf, OwnedWriteHalf};
 
 const TEXT: u8 = 0x81;
 const MASKED: u8 = 0x80;
+const EACH_ADDRESS: usize = 20_000;
 
 #[derive(Debug)]
 pub(crate) struct Socket {
@@ -25,8 +26,13 @@ pub(crate) struct Reader {
 }
 
 impl Socket {
-    pub(crate) async fn connect(port: u16, path: &str) -> Result<Self> {
-        let mut stream = TcpStream::connect(("127.0.0.1", port)).await?;
+    /// `number`: how many there are already, since one address of ours has ports for
+    /// some 28,000 only.
+    pub(crate) async fn connect(port: u16, path: &str, number: usize) -> Result<Self> {
+        let from = 1 + u8::try_from(number / EACH_ADDRESS).context("too many sockets")?;
+        let socket = TcpSocket::new_v4()?;
+        socket.bind(([127, 0, 0, from], 0).into())?;
+        let mut stream = socket.connect(([127, 0, 0, 1], port).into()).await?;
         stream.set_nodelay(true)?;
         let request = format!(
             "GET {path} HTTP/1.1\r\nHost: 127.0.0.1\r\nConnection: Upgrade\r\n\

@@ -4,6 +4,7 @@
 
 use std::path::{Path, PathBuf};
 use std::process::Command;
+use std::time::SystemTime;
 
 use anyhow::{Context as _, Result, bail, ensure};
 
@@ -27,8 +28,27 @@ pub(crate) fn host_binary() -> PathBuf {
     root().join("target/release/dormouse")
 }
 
-pub(crate) fn guest_component() -> PathBuf {
-    root().join("guests/target/wasm32-wasip2/release/bench.wasm")
+pub(crate) fn component(guest: &str) -> PathBuf {
+    let built = root().join("guests/target/wasm32-wasip2/release");
+    built.join(guest).with_extension("wasm")
+}
+
+/// The folder of the TinyBase clients, with the packages that its lock file names.
+pub(crate) fn tinybase_clients() -> Result<PathBuf> {
+    let folder = root().join("bench/tinybase");
+    let installed = changed(&folder.join("node_modules/.package-lock.json"));
+    if installed < changed(&folder.join("package-lock.json")) {
+        let mut npm = Command::new("npm");
+        run(npm
+            .args(["ci", "--no-audit", "--no-fund"])
+            .current_dir(&folder))
+        .context("the TinyBase clients come from npm; install Node.js")?;
+    }
+    Ok(folder)
+}
+
+fn changed(file: &Path) -> Option<SystemTime> {
+    std::fs::metadata(file).ok()?.modified().ok()
 }
 
 pub(crate) fn workerd_binary() -> PathBuf {
@@ -59,6 +79,8 @@ fn build_host_and_guest(peers: &[Peer]) -> Result<()> {
         "wasm32-wasip2",
         "-p",
         "bench",
+        "-p",
+        "tinybase",
     ];
     cargo(&guests, &build)
 }

@@ -81,7 +81,7 @@ impl Counter<'_> {
             counts.insert(name.to_owned(), asked?);
         }
         let path = self.running.path(OBJECT, "/ws/o/connect");
-        let mut socket = Socket::connect(self.running.port, &path).await?;
+        let mut socket = Socket::connect(self.running.port, &path, 0).await?;
         let frame = frames::text("hello");
         let asked = self
             .asked(async || socket.echo(&frame, "hello").await)

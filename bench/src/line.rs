@@ -3,7 +3,9 @@
 use anyhow::Result;
 use serde::{Deserialize, Serialize};
 
-use crate::lines::{Growth, Load, alarms, burst, growth, load, memory, rate, sockets, start};
+use crate::lines::{
+    Growth, Load, Quantile, alarms, burst, edit, growth, load, memory, rate, sockets, start,
+};
 use crate::peer::Peer;
 use crate::stats::Spread;
 
@@ -14,6 +16,8 @@ pub(crate) struct Effort {
     /// Of each round of load.
     pub(crate) seconds: f64,
     pub(crate) quick: bool,
+    /// Asked for, for the memory of one.
+    pub(crate) sockets: Option<usize>,
 }
 
 impl Effort {
@@ -22,6 +26,7 @@ impl Effort {
             rounds: 5,
             seconds: 2.0,
             quick: false,
+            sockets: None,
         }
     }
 
@@ -30,6 +35,7 @@ impl Effort {
             rounds: 2,
             seconds: 1.0,
             quick: true,
+            sockets: None,
         }
     }
 
@@ -95,6 +101,7 @@ pub(crate) enum Work {
     SocketMemory,
     SocketWake,
     Alarms,
+    Edit(Quantile),
     Start,
     Growth(Growth),
 }
@@ -179,6 +186,7 @@ impl Line {
             Work::SocketMemory => sockets::memory(&peers, effort).await,
             Work::SocketWake => sockets::wake(&peers, effort).await,
             Work::Alarms => alarms::measure(&peers, effort).await,
+            Work::Edit(quantile) => edit::measure(quantile, &peers, effort),
             Work::Start => start::measure(&peers, effort).await,
             Work::Growth(growth) => growth::measure(growth, &peers, effort).await,
         };

@@ -35,7 +35,7 @@ use report::Report;
     name = "dormouse-bench",
     after_help = "\
 Examples:
-  cargo run -p dormouse-bench --release                     everything, about 12 minutes
+  cargo run -p dormouse-bench --release                     everything, about 15 minutes
   cargo run -p dormouse-bench --release -- --quick          everything, a few seconds a line
   cargo run -p dormouse-bench --release -- --list           the names of the lines
   cargo run -p dormouse-bench --release -- --only write     the lines whose name has `write`
@@ -63,6 +63,10 @@ struct Arguments {
     /// Seconds of each round of load (default 2, quick 1)
     #[arg(long)]
     seconds: Option<f64>,
+    /// Sockets that `ws-memory` opens, as far as the limit on open files allows (default
+    /// 10,000)
+    #[arg(long)]
+    sockets: Option<usize>,
     /// Measure what is built, even if it is older than its sources
     #[arg(long)]
     no_build: bool,
@@ -166,6 +170,7 @@ fn effort(arguments: &Arguments) -> Effort {
     Effort {
         rounds: arguments.rounds.unwrap_or(full.rounds),
         seconds: arguments.seconds.unwrap_or(full.seconds),
+        sockets: arguments.sockets,
         ..full
     }
 }

@@ -137,7 +137,7 @@ impl Peer {
         Ok(match &self.start {
             Start::Dormouse(binary) => {
                 let mut command = Command::new(binary);
-                command.arg("serve").arg(install::guest_component());
+                command.arg("serve").arg(install::component("bench"));
                 command.args(["--listen", &address, "--log", "warn", "--data"]);
                 command.arg(data);
                 command

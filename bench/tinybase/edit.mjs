@@ -1,10 +1,11 @@
 // One edit, from client to client: our host against TinyBase's own class in workerd.
 //
-//     node edit.mjs DORMOUSE TINYBASE.WASM [ROUNDS]
+//     node edit.mjs DORMOUSE TINYBASE.WASM [ROUNDS [EDITS]]
 //
-// Both servers run at once on 127.0.0.1, keep the store in fragments on the disk,
-// and take turns, so that both meet the same machine. A round is 200 edits of one
-// cell, each made when the one before has arrived. Prints one line of JSON.
+// `bench/src/lines/edit.rs` runs it. Both servers run at once on 127.0.0.1, keep the
+// store in fragments on the disk, and take turns, so that both meet the same machine.
+// A round is so many edits of one cell, each made when the one before has arrived.
+// Prints one line of JSON: for each server the quantiles of each round, in ms.
 
 import { spawn } from "node:child_process";
 import { once } from "node:events";
@@ -16,28 +17,31 @@ import { createMergeableStore } from "tinybase10";
 import { createWsSynchronizer } from "tinybase10/synchronizers/synchronizer-ws-client";
 import { WebSocket } from "ws";
 
-const EDITS = 200;
 const WARM_UP = 2;
 
-const [, , dormouse, component, rounds = "20"] = process.argv;
+const [, , dormouse, component, ...counts] = process.argv;
+const [rounds = 20, edits = 200] = counts.map(Number);
 const folder = mkdtempSync(join(tmpdir(), "edit-"));
 const children = [];
-process.on("exit", () => children.forEach((child) => child.kill()));
+// At once: asked to end, workerd waits for its clients, which are here.
+const stop = (child) => child.kill("SIGKILL");
+process.on("exit", () => children.forEach(stop));
 
 const servers = { dormouse: await ours(), workerd: await theirs() };
-const times = { dormouse: [], workerd: [] };
+const figures = { dormouse: { p50: [], p99: [] }, workerd: { p50: [], p99: [] } };
 for (const [name, url] of Object.entries(servers)) servers[name] = await pair(url);
-for (let round = 0; round < Number(rounds) + WARM_UP; round++) {
+for (let round = 0; round < rounds + WARM_UP; round++) {
   for (const [name, clients] of Object.entries(servers)) {
-    for (let edit = 0; edit < EDITS; edit++) {
-      const time = await one(clients, round * EDITS + edit);
-      if (round >= WARM_UP) times[name].push(time);
-    }
+    const times = [];
+    for (let edit = 0; edit < edits; edit++) times.push(await one(clients, round * edits + edit));
+    times.sort((a, b) => a - b);
+    if (round < WARM_UP) continue;
+    figures[name].p50.push(quantile(times, 0.5));
+    figures[name].p99.push(quantile(times, 0.99));
   }
 }
-const figures = Object.entries(times).map(([name, list]) => [name, quantiles(list)]);
-console.log(JSON.stringify({ unit: "ms", edits: times.dormouse.length, ...Object.fromEntries(figures) }));
-await Promise.all(children.map((child) => (child.kill(), once(child, "exit"))));
+console.log(JSON.stringify(figures));
+await Promise.all(children.map((child) => (stop(child), once(child, "exit"))));
 rmSync(folder, { recursive: true, force: true });
 process.exit(0);
 
@@ -105,8 +109,6 @@ async function one([from, to], number) {
   return (await arrived) - sent;
 }
 
-function quantiles(list) {
-  const sorted = list.toSorted((a, b) => a - b);
-  const at = (share) => Number(sorted[Math.floor(share * (sorted.length - 1))].toFixed(3));
-  return { p50: at(0.5), p99: at(0.99) };
+function quantile(sorted, share) {
+  return Number(sorted[Math.floor(share * (sorted.length - 1))].toFixed(3));
 }

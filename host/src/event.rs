@@ -10,12 +10,12 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use bytes::Bytes;
-use dormouse_storage::{Alarm, Error as StorageError, OperatorAnswer, Value};
+use dormouse_storage::{Alarm, Error as StorageError, KvList, KvPage, OperatorAnswer, Value};
 use tokio::sync::{mpsc, oneshot};
 
 use crate::alarm::Fire;
 use crate::chain::Chain;
-use crate::socket::{OpenSocket, SocketId};
+use crate::socket::{OpenSocket, SocketEvent, SocketId};
 
 /// One thing for an object to handle, and where its result goes.
 #[derive(Debug)]
@@ -35,23 +35,8 @@ pub enum Kind {
     /// An operator asks or acts; no guest is called.
     Alarms(AlarmAction),
     /// An operator looks into the database; no guest is called.
-    Sql(SqlText),
-    SocketMessage {
-        socket: SocketId,
-        message: SocketMessage,
-    },
-    /// The socket is closed; it is gone once this is handled.
-    SocketClosed {
-        socket: SocketId,
-        code: u16,
-        reason: String,
-        was_clean: bool,
-    },
-    /// The peer broke the protocol; `SocketClosed` follows.
-    SocketFailed {
-        socket: SocketId,
-        message: String,
-    },
+    Look(Look),
+    Socket(SocketId, SocketEvent),
 }
 
 /// A call from inside the host.
@@ -95,6 +80,13 @@ pub enum AlarmAction {
     Revive(String),
 }
 
+/// What an operator wants to see of a database.
+#[derive(Debug)]
+pub enum Look {
+    Sql(SqlText),
+    Pairs(KvList),
+}
+
 /// SQL of an operator.
 #[derive(Debug)]
 pub struct SqlText {
@@ -104,12 +96,6 @@ pub struct SqlText {
     pub writes: bool,
     /// Further rows are left out.
     pub max_rows: u32,
-}
-
-#[derive(Clone, Debug)]
-pub enum SocketMessage {
-    Text(Arc<str>),
-    Binary(Bytes),
 }
 
 #[derive(Debug)]
@@ -138,8 +124,8 @@ pub enum Reply {
     Method(MethodAnswer),
     /// To [`Kind::Alarms`]: the alarms and dead letters of the object.
     Alarms(Vec<Alarm>),
-    /// To [`Kind::Sql`].
-    Sql(SqlAnswer),
+    /// To [`Kind::Look`].
+    Look(LookAnswer),
     /// To every other kind.
     Done,
 }
@@ -153,8 +139,9 @@ pub struct MethodAnswer {
 }
 
 #[derive(Debug)]
-pub enum SqlAnswer {
+pub enum LookAnswer {
     Rows(OperatorAnswer),
+    Pairs(KvPage),
     /// The statement's own mistake.
     Failed(StorageError),
     /// Nothing was ever written under this id.

@@ -3,7 +3,7 @@
 //! Started by the command line, or by a program that embeds it. Owns the order of
 //! start (storage, code, objects, door) and of the end (door, objects, storage).
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::net::SocketAddr;
 use std::ops::Deref;
 use std::path::{Path, PathBuf};
@@ -17,22 +17,37 @@ use tokio::net::TcpListener;
 use crate::alarm::{Alarms, Scheduler};
 use crate::clock::Clock;
 use crate::deploy::Catalog;
+use crate::egress::Script;
 use crate::guest::{self, Code, Engine, EngineOptions, Environment};
 use crate::manifest::Manifest;
 use crate::object::{Options, Registry, Served};
+use crate::secrets::{Secret, Secrets};
 use crate::server::{self, Assets, Server, Tls};
 use crate::worker::{self, Workers};
 
 pub use crate::guest::{Interface, Report};
+pub use backup::{BackedUp, BackupError};
 pub use deployments::{DeployError, Plan};
 pub use handle::Handle;
+pub use moment::{Moment, NoMoment};
 pub use objects::{AskError, Object, ObjectQuery, ObjectState, Objects};
+pub use secrets::SecretError;
+pub use testing::Testing;
+pub use travel::Restored;
 
 mod alarms;
+mod backup;
+
+mod calls;
 mod deployments;
 mod environment;
 mod handle;
+mod moment;
 mod objects;
+mod secrets;
+mod stores;
+mod testing;
+mod travel;
 
 use environment::environment;
 
@@ -79,8 +94,19 @@ pub struct Builder {
     tls: Option<Tls>,
     engine: Option<Engine>,
     code: Option<Arc<Code>>,
-    clock: Clock,
+    around: Around,
     disk: Option<Env>,
+}
+
+/// What the host and its guests find around them, which a test may exchange.
+#[derive(Clone, Debug)]
+pub(crate) struct Around {
+    pub(crate) clock: Clock,
+    /// In place of the network.
+    pub(crate) script: Option<Script>,
+    pub(crate) testing: Option<Testing>,
+    /// Beside those that the data folder keeps.
+    pub(crate) secrets: BTreeMap<String, Secret>,
 }
 
 impl Builder {
@@ -122,8 +148,31 @@ impl Builder {
 
     /// Time and chance, which a test may hold.
     #[must_use]
-    pub fn clock(self, clock: Clock) -> Self {
-        Self { clock, ..self }
+    pub fn clock(mut self, clock: Clock) -> Self {
+        self.around.clock = clock;
+        self
+    }
+
+    /// A secret of the app beside those that the data folder keeps.
+    #[must_use]
+    pub fn secret(mut self, name: impl Into<String>, text: impl Into<String>) -> Self {
+        let secret = Secret::from(text.into());
+        self.around.secrets.insert(name.into(), secret);
+        self
+    }
+
+    /// Answers what guests ask the outside; nothing is sent there.
+    #[must_use]
+    pub fn script(mut self, script: Script) -> Self {
+        self.around.script = Some(script);
+        self
+    }
+
+    /// Lets the admin door move time, crash the host and script the outside.
+    #[must_use]
+    pub fn testing(mut self, testing: Testing) -> Self {
+        self.around.testing = Some(testing);
+        self
     }
 
     /// The component, compiled already by the same engine.
@@ -150,7 +199,7 @@ impl Builder {
     /// Opens the data folder, loads the app and begins to serve.
     pub async fn start(self) -> anyhow::Result<Host> {
         let Self {
-            app, clock, data, ..
+            app, around, data, ..
         } = self;
         let engine = self.engine.map_or_else(engine, Ok)?;
         let cache = self.code_cache.unwrap_or_else(|| data.join("cache"));
@@ -173,10 +222,12 @@ impl Builder {
         let catalog = Catalog::open(&data)?;
         let limits = server::Limits {
             request_body_bytes: app.manifest.limits.request_body_bytes,
+            request_header_bytes: app.manifest.limits.request_header_bytes as usize,
             concurrent_requests: app.manifest.limits.concurrent_requests as usize,
-            ..server::Limits::default()
         };
-        let (served, worker) = load(&engine, &cache, self.code, &app, &clock).await?;
+        let secrets = Secrets::in_folder(&data);
+        let (served, worker) = load(&engine, &cache, &secrets, self.code, &app, &around).await?;
+        let clock = around.clock.clone();
         let alarms = Alarms::new(clock.chance().clone());
         let registry = Registry::new(
             storage.clone(),
@@ -209,7 +260,9 @@ impl Builder {
             catalog: Arc::new(catalog),
             data: data.into(),
             cache: cache.into(),
+            around,
             limits,
+            secrets,
             manifest: Arc::new(RwLock::new(Arc::new(app.manifest))),
             component: app.component.into(),
             public: server.address(),
@@ -236,7 +289,12 @@ impl Host {
             tls: None,
             engine: None,
             code: None,
-            clock: Clock::system(),
+            around: Around {
+                clock: Clock::system(),
+                script: None,
+                testing: None,
+                secrets: BTreeMap::new(),
+            },
             disk: None,
         }
     }
@@ -258,6 +316,12 @@ impl Host {
     #[must_use]
     pub fn connect(&self) -> tokio::io::DuplexStream {
         self.server.connect()
+    }
+
+    /// The same past worker and files: every path names an object.
+    #[must_use]
+    pub fn connect_to_objects(&self) -> tokio::io::DuplexStream {
+        self.server.connect_to(&self.handle.door())
     }
 
     /// What may be asked of the host from elsewhere. Let go of it before `shutdown`.
@@ -345,9 +409,10 @@ type Front = Option<(Arc<Code>, worker::Options)>;
 async fn load(
     engine: &Engine,
     cache: &Path,
+    secrets: &Secrets,
     code: Option<Arc<Code>>,
     app: &App,
-    clock: &Clock,
+    around: &Around,
 ) -> anyhow::Result<(Served, Front)> {
     let load = async |path: &Path| {
         let code = Code::load(engine, path, Some(cache)).await;
@@ -373,7 +438,8 @@ async fn load(
         None => code.worker().map(|_| code.clone()),
     };
     let manifest = &app.manifest;
-    let environment = Arc::new(environment(&code, manifest, clock)?);
+    let environment = environment(&code, front.as_deref(), manifest, secrets, around)?;
+    let environment = Arc::new(environment);
     let options = object_options(manifest);
     let front = front.map(|front| {
         let options = worker_options(manifest, &options, environment.clone());

@@ -24,6 +24,8 @@ pub struct ObjectId([u8; 32]);
 pub struct Namespace {
     /// Class name, also the name of the storage root.
     pub class: Arc<str>,
+    /// Every name leads to the object of this one.
+    only: Option<Arc<str>>,
     /// Keyed once, copied for each id.
     mac: Hmac<Sha256>,
 }
@@ -51,13 +53,24 @@ impl Namespace {
         let key = Sha256::digest(unique_key);
         Self {
             class: class.into(),
+            only: None,
             mac: Hmac::new_from_slice(&key).expect("HMAC takes keys of any length"),
+        }
+    }
+
+    /// As a binding to a single object: whatever name is asked for, it is `name`.
+    #[must_use]
+    pub fn leading_to(self, name: &str) -> Self {
+        Self {
+            only: Some(name.into()),
+            ..self
         }
     }
 
     /// The id that belongs to `name`: always the same.
     #[must_use]
     pub fn id_from_name(&self, name: &str) -> ObjectName {
+        let name = self.only.as_deref().unwrap_or(name);
         let kept = name.len() <= MAX_KEPT_NAME_BYTES;
         ObjectName {
             id: self.seal(self.half(name.as_bytes())),

@@ -35,6 +35,10 @@ pub struct Manifest {
     pub vars: BTreeMap<String, String>,
     /// Bindings to namespaces: under which name the app's code finds which class.
     pub namespaces: BTreeMap<String, String>,
+    /// Bindings to key-value stores of the app, by their names.
+    pub kv: BTreeMap<String, String>,
+    /// Bindings to SQL databases of the app, by their names.
+    pub databases: BTreeMap<String, String>,
     pub limits: Limits,
     pub worker: Worker,
     /// Where the app's code may send requests; nowhere by default.
@@ -69,6 +73,8 @@ pub struct Limits {
     pub concurrent_events: u64,
     /// Largest request body; 100 MiB, as Cloudflare's Workers have it.
     pub request_body_bytes: u64,
+    /// Headers of one request, names and values together.
+    pub request_header_bytes: u64,
     /// Requests of all clients whose answers have not begun.
     pub concurrent_requests: u64,
     pub database_mib: u64,
@@ -121,6 +127,8 @@ impl Manifest {
             build: Build::default(),
             vars: BTreeMap::new(),
             namespaces: BTreeMap::new(),
+            kv: BTreeMap::new(),
+            databases: BTreeMap::new(),
             limits: Limits::default(),
             worker: Worker::default(),
             outgoing: Policy::default(),
@@ -158,6 +166,8 @@ impl Manifest {
         let build = read_build(root.section("build", &mut mistakes), &mut mistakes);
         let vars = read_texts("vars", &mut root, &mut mistakes);
         let namespaces = read_texts("namespaces", &mut root, &mut mistakes);
+        let kv = read_texts("kv", &mut root, &mut mistakes);
+        let databases = read_texts("databases", &mut root, &mut mistakes);
         let limits = read_limits(root.section("limits", &mut mistakes), &mut mistakes);
         let worker = read_worker(root.section("worker", &mut mistakes), &mut mistakes);
         let outgoing = read_outgoing(root.section("outgoing", &mut mistakes), &mut mistakes);
@@ -177,6 +187,8 @@ impl Manifest {
             build,
             vars,
             namespaces,
+            kv,
+            databases,
             limits,
             worker,
             outgoing,
@@ -196,6 +208,7 @@ impl Default for Limits {
             mailbox_events: 1_024,
             concurrent_events: 64,
             request_body_bytes: 100 * 1024 * 1024,
+            request_header_bytes: 64 * 1024,
             concurrent_requests: 10_000,
             database_mib: 10_240,
             sql: dormouse_storage::Limits::default(),
@@ -362,6 +375,11 @@ fn read_limits(mut section: Section<'_>, mistakes: &mut Mistakes<'_>) -> Limits 
             default.request_body_bytes,
             0..=i64::MAX as u64,
         ),
+        request_header_bytes: take(
+            "request_header_bytes",
+            default.request_header_bytes,
+            1_024..=16 << 20,
+        ),
         concurrent_requests: take(
             "concurrent_requests",
             default.concurrent_requests,
@@ -411,9 +429,12 @@ fn read_worker(mut section: Section<'_>, mistakes: &mut Mistakes<'_>) -> Worker 
 
 fn read_outgoing(mut section: Section<'_>, mistakes: &mut Mistakes<'_>) -> Policy {
     let mut take = |key| section.take(key, mistakes, patterns).unwrap_or_default();
+    let (public, private) = (take("hosts"), take("private_hosts"));
+    let ca = section.take("ca", mistakes, |value| not_empty(value).map(PathBuf::from));
     let policy = Policy {
-        public: take("hosts"),
-        private: take("private_hosts"),
+        public,
+        private,
+        ca,
     };
     section.finish(mistakes);
     policy
@@ -480,6 +501,8 @@ mod tests {
             build = { command = "make", component = "out/chat.wasm" }
             vars.GREETING = "hello"
             namespaces.ROOMS = "Room"
+            kv.CACHE = "cache"
+            databases.DB = "main"
             [limits]
             memory_mib = 64
             cpu_ms = 1_000
@@ -487,6 +510,7 @@ mod tests {
             mailbox_events = 8
             concurrent_events = 1
             request_body_bytes = 0x10
+            request_header_bytes = 2048
             concurrent_requests = 9
             database_mib = 1
             history_days = 7
@@ -500,6 +524,7 @@ mod tests {
             [outgoing]
             hosts = ["api.example.com", "*.example.org:8080"]
             private_hosts = ["localhost:9000"]
+            ca = "ca.pem"
             [assets]
             folder = "public"
             [router]
@@ -517,6 +542,8 @@ mod tests {
             },
             vars: BTreeMap::from([("GREETING".into(), "hello".into())]),
             namespaces: BTreeMap::from([("ROOMS".into(), "Room".into())]),
+            kv: BTreeMap::from([("CACHE".into(), "cache".into())]),
+            databases: BTreeMap::from([("DB".into(), "main".into())]),
             limits: Limits {
                 memory_mib: 64,
                 cpu_ms: 1_000,
@@ -524,6 +551,7 @@ mod tests {
                 mailbox_events: 8,
                 concurrent_events: 1,
                 request_body_bytes: 16,
+                request_header_bytes: 2_048,
                 concurrent_requests: 9,
                 database_mib: 1,
                 sql: dormouse_storage::Limits::default(),
@@ -542,6 +570,7 @@ mod tests {
                     .map(|text| Pattern::parse(text).unwrap())
                     .to_vec(),
                 private: vec![Pattern::parse("localhost:9000").unwrap()],
+                ca: Some("ca.pem".into()),
             },
             assets: Some("public".into()),
             router: Router {
@@ -564,7 +593,7 @@ mod tests {
         assert_eq!(
             mistakes("name = \"a\"\ncolour = 1\n"),
             [
-                "2:1: unknown key `colour`; known here: name, build, vars, namespaces, limits, worker, outgoing, assets, router, serve"
+                "2:1: unknown key `colour`; known here: name, build, vars, namespaces, kv, databases, limits, worker, outgoing, assets, router, serve"
             ]
         );
     }
@@ -583,7 +612,7 @@ mod tests {
             mistakes(text),
             [
                 "1:8: `name`: the name \"My App\" holds 'M'; use lower-case letters, digits and `-`, a letter first, at most 63",
-                "2:1: unknown key `speed`; known here: name, build, vars, namespaces, limits, worker, outgoing, assets, router, serve",
+                "2:1: unknown key `speed`; known here: name, build, vars, namespaces, kv, databases, limits, worker, outgoing, assets, router, serve",
                 "3:10: `vars.A B`: a name here has letters, digits and `_`, no digit first",
                 "3:27: `vars.N`: expected a string, found integer",
                 "5:14: `limits.memory_mib`: expected a whole number, found string",

@@ -129,8 +129,8 @@ const fn kind_name(kind: &Kind) -> &'static str {
         Kind::Fetch(_) => "fetch",
         Kind::Called(_) => "call",
         Kind::Alarm(_) => "alarm",
-        Kind::Alarms(_) | Kind::Sql(_) => "operator",
-        _ => "socket",
+        Kind::Alarms(_) | Kind::Look(_) => "operator",
+        Kind::Socket(..) => "socket",
     }
 }
 

@@ -91,6 +91,14 @@ impl Class {
         classes
     }
 
+    /// The name of the class that a type is, if it is one.
+    pub(crate) fn name_of(of: TypeId) -> Option<&'static str> {
+        let class = inventory::iter::<Self>
+            .into_iter()
+            .find(|class| (class.of)() == of);
+        class.map(|class| class.name)
+    }
+
     fn named(name: &str) -> Option<&'static Self> {
         Self::all().into_iter().find(|class| class.name == name)
     }

@@ -129,13 +129,16 @@ mod api;
 mod bindings;
 pub mod bookmark;
 mod component;
+pub mod database;
 mod gate;
 pub mod http;
 pub mod kv;
+pub mod kv_store;
 mod logging;
 pub mod namespace;
 mod object;
 mod outgoing;
+mod requirements;
 pub mod sql;
 mod time;
 pub mod websocket;
@@ -155,15 +158,18 @@ pub use worker::WorkerContext;
 pub mod prelude {
     pub use crate::alarm::{Alarm, AlarmInfo};
     pub use crate::bookmark::Bookmarks;
+    pub use crate::database::{Database, Statement};
     pub use crate::http::{Body, Request, Response, StatusCode};
     pub use crate::kv::{Kv, ListOptions};
+    pub use crate::kv_store::{KvStore, ListKeys};
     pub use crate::namespace::{CallError, CallErrorKind, MethodError, Namespace, Stub};
     pub use crate::object::{DurableObject, Env, ObjectId, State};
     pub use crate::sql::{Json, Migrations, Sql, params};
     pub use crate::websocket::{Message, Upgrade, WebSocket};
     pub use crate::worker::WorkerContext;
     pub use crate::{
-        Context, Error, Result, bail, durable_object, ensure, fetch, log, object_api, sleep, worker,
+        Context, Error, Result, bail, durable_object, ensure, fetch, log, needs, object_api, sleep,
+        worker,
     };
 }
 
@@ -176,6 +182,7 @@ pub mod __private {
     pub use crate::bindings::worker;
     pub use crate::component::Class;
     pub use crate::namespace::Callee;
+    pub use crate::requirements::Need;
     pub use crate::worker::{check, serve};
     pub use inventory;
 }

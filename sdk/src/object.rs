@@ -7,6 +7,7 @@ use std::rc::Rc;
 use std::time::Duration;
 
 use crate::alarm::{Alarm, AlarmInfo};
+use crate::bindings::dormouse::object::secrets as wit_secrets;
 use crate::bindings::dormouse::object::storage as wit_storage;
 use crate::bindings::dormouse::object::types as wit;
 use crate::bookmark::Bookmarks;
@@ -412,6 +413,13 @@ impl Env {
     pub fn var(&self, name: &str) -> Result<String> {
         std::env::var(name).with_context(|| {
             format!("variable `{name}` cannot be read; add it to `[vars]` in dormouse.toml")
+        })
+    }
+
+    /// The value of a secret, which the operator keeps: `dormouse secret set NAME`.
+    pub fn secret(&self, name: &str) -> Result<String> {
+        wit_secrets::get(name).with_context(|| {
+            format!("there is no secret `{name}`; keep it with `dormouse secret set {name}`")
         })
     }
 

@@ -51,6 +51,11 @@ pub(crate) fn tinybase() -> PathBuf {
     built().join("tinybase.wasm")
 }
 
+/// That of a guest by the name of its package.
+pub(crate) fn component(name: &str) -> PathBuf {
+    built().join(format!("{}.wasm", name.replace('-', "_")))
+}
+
 /// The repository's root.
 pub(crate) fn root() -> &'static Path {
     let host = Path::new(env!("CARGO_MANIFEST_DIR"));

@@ -10,7 +10,7 @@ mod wait;
 mod web;
 mod world;
 
-pub(crate) use client::{Answer, Body, Client, Ran, empty, stream, whole};
+pub(crate) use client::{Answer, Body, Client, Connection, Ran, empty, stream, whole};
 pub(crate) use guests::{
     bank, chat, counter, feed, front, lobby, probe, reminder, root, tinybase, wasip3_worker,
     wstd_worker,

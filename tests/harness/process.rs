@@ -38,12 +38,16 @@ pub(crate) fn dormouse() -> Command {
         "ADMIN",
         "TLS_CERT",
         "TLS_KEY",
+        "ADMIN_TLS_CERT",
+        "ADMIN_TLS_KEY",
+        "CA",
         "SHUTDOWN_TIMEOUT",
         "LOG",
         "LOG_FORMAT",
         "TO",
         "TOKEN",
         "APP",
+        "SECRETS_KEY",
     ] {
         command.env_remove(format!("DORMOUSE_{name}"));
     }

@@ -9,6 +9,7 @@ use std::time::Duration;
 use dormouse::clock::Clock;
 use dormouse::guest::{Code, Engine, EngineOptions};
 use dormouse::manifest::Manifest;
+use dormouse::secrets::Secrets;
 use dormouse::{App, Host};
 use dormouse_storage::Env;
 use tempfile::TempDir;
@@ -51,6 +52,16 @@ impl World {
     pub(crate) async fn start(app: App) -> Self {
         let data = tempfile::tempdir().expect("a folder for data");
         share_compiled_code(data.path()).await;
+        Self::start_on(data, Clock::manual(), free_port(), None, app).await
+    }
+
+    /// With a secret that was kept before the start.
+    pub(crate) async fn with_secret(app: App, name: &str, value: &str) -> Self {
+        let data = tempfile::tempdir().expect("a folder for data");
+        share_compiled_code(data.path()).await;
+        let secrets = Secrets::with_key(data.path(), None);
+        let kept = secrets.set(&app.manifest.name, name, &value.to_owned().into());
+        kept.expect("it can be kept");
         Self::start_on(data, Clock::manual(), free_port(), None, app).await
     }
 

@@ -28,7 +28,8 @@ export class Client {
 
   async connect(fragmentSize) {
     this.socket = new WebSocket(this.url);
-    this.closed = new Promise((done) => this.socket.on("close", done));
+    /** The close code and reason. */
+    this.closed = new Promise((done) => this.socket.on("close", (code, reason) => done([code, `${reason}`])));
     // Its end is seen by the synchronizer.
     this.socket.on("error", () => {});
     const more = fragmentSize === undefined ? [] : [undefined, undefined, undefined, fragmentSize];
@@ -36,12 +37,12 @@ export class Client {
     await this.synchronizer.startSync();
   }
 
-  /** Closes the connection; answers with the close code. */
+  /** Closes the connection; answers with the close code and reason. */
   async leave() {
     this.socket.close(1000);
-    const code = await this.closed;
+    const end = await this.closed;
     await this.synchronizer.destroy();
-    return code;
+    return end;
   }
 
   /** Breaks the connection off, as a crash does. */

@@ -6,7 +6,9 @@ import { Client, WebSocket, hashes, kept, same, until } from "./tinybase-clients
 
 const [, , , name, ...rest] = process.argv;
 
-const scenarios = { together, relay, late, offline, entry, frames, large, leaver, sleep, twins, restart, edits };
+const scenarios = {
+  together, relay, late, offline, entry, frames, large, leaver, sleep, twins, restart, edits, hooks, refused,
+};
 
 await run(async (host) => {
   const url = (path) => new URL(path, host).href.replace(/^http/, "ws");
@@ -33,7 +35,7 @@ async function together(url, kind) {
     deepEqual(values, { after: 1 });
     equal(Object.keys(tables.own).length, versions.length - 1);
     await kept(clients[0]);
-    for (const client of clients) equal(await client.leave(), 1000);
+    for (const client of clients) deepEqual(await client.leave(), [1000, ""]);
   }
 }
 
@@ -234,7 +236,7 @@ async function sleep(url, kind) {
     await pause("asleep");
   }
   ok(clients.every(({ socket }) => socket.readyState === WebSocket.OPEN));
-  for (const client of clients) equal(await client.leave(), 1000);
+  for (const client of clients) deepEqual(await client.leave(), [1000, ""]);
 }
 
 /** Two write the same before they hear of each other; then the store is reloaded. */
@@ -259,7 +261,7 @@ async function twins(url, kind) {
   await Promise.all([ada.leave(), bob.leave()]);
 }
 
-/** The host is killed in the middle; whatever anybody has survives. */
+/** The host is killed or restarted in the middle; whatever anybody has survives. */
 async function restart(url, kind) {
   const path = url(`/${kind}/restart`);
   const clients = [new Client(path), new Client(path, 9), new Client(path, 6)];
@@ -271,7 +273,7 @@ async function restart(url, kind) {
     // What another client has heard is on the disk.
     const heard = clients[1];
     await until("an edit of another", () => heard.store.getCell("t0", `r${round}`, "c0") === 0);
-    await pause("kill");
+    await pause("down");
     await Promise.all(clients.map((client) => client.vanish()));
     const alone = await Client.online(path);
     await until("what was heard", () => alone.store.getCell("t0", `r${round}`, "c0") === 0);
@@ -284,6 +286,91 @@ async function restart(url, kind) {
   }
   await kept(clients[0]);
   await Promise.all(clients.map((client) => client.leave()));
+}
+
+/** What a class overrides is asked and told. */
+async function hooks(url) {
+  const at = (path) => url(`/TinyHooks/room${path}`);
+  const get = (path) => fetch(at(path).replace(/^ws/, "http"));
+  const heard = async () => (await get("/heard")).json();
+  const ada = await raw(at("/sync"));
+  const bob = await raw(at("/sync"));
+  const [adaId, bobId] = (await heard()).clients.map(([, id]) => id);
+  const edit = '["e1",3,[[{}],[{"v":["0123456789012345678901234567890123456789","03E3B------mmxrx"]}],1]]';
+  ada.send(`\n${edit}`);
+  equal(await bob.until(/"e1"/), `${adaId}\n${edit}`);
+  // Messages of the server above 40 bytes go in fragments.
+  bob.send('S\n["q1.mmmm",7,{}]');
+  const [, , index, total] = (await bob.until(/^S\n.{16}\n/)).split("\n");
+  deepEqual([index, total], ["0", "3"]);
+  // The pieces of a message may be so far apart as the class says.
+  ada.send('S\n0123456789abcdef\n0\n2\n["q2.mmmm"');
+  ada.send(`${bobId}\n["p1",2,[0,0]]`);
+  await bob.until(/"p1"/);
+  await pause("later");
+  ada.send('S\n0123456789abcdef\n1\n2\n,1,""]');
+  ok((await ada.until(/"q2.mmmm"/)).startsWith("S\n"));
+  // An edit of the server's own is kept and told, or it fails and nothing changes.
+  const before = await hashes(at("/sync"));
+  const refused = await get("/edit?bytes=5000000");
+  equal(refused.status, 507);
+  ok(/cannot be saved.*one row.*5000\d{3} bytes.*value_bytes/.test(await refused.text()));
+  deepEqual(await hashes(at("/sync")), before);
+  equal(await (await get("/edit?bytes=3")).text(), "done");
+  ok((await bob.until(/"xxx"/)).startsWith("S\n"));
+  ada.send("no separator");
+  deepEqual(await ada.end, [1007, "tinybase:14"]);
+  bob.close();
+  await until("that all have left", async () => (await heard()).paths.some(([, came]) => !came), heard);
+
+  const { commands, errors, paths, clients, messages } = await heard();
+  const [create, select, ...more] = commands;
+  deepEqual(create, ['CREATE TABLE IF NOT EXISTS "tinybase"("_id" PRIMARY KEY,"store")', 0]);
+  deepEqual(select, ['SELECT "store" FROM "tinybase" WHERE "_id"=?', 1]);
+  // The empty store, the edit, the one that failed, and the server's own.
+  equal(more.filter(([command, parameters]) => command.startsWith("INSERT") && parameters === 2).length, 4);
+  deepEqual(errors, ["tinybase:14"]);
+  deepEqual([paths[0], paths.at(-1)], [["room", true], ["room", false]]);
+  for (const id of [adaId, bobId]) {
+    deepEqual(clients.filter((client) => client[1] === id), [["room", id, true], ["room", id, false]]);
+  }
+  deepEqual(messages[0], [adaId, "", edit]);
+  ok(messages.some(([from, to]) => from === "S" && to === bobId));
+}
+
+/** What cannot be saved nobody else hears; its sender is told. */
+async function refused(url, kind) {
+  const path = url(`/${kind}/refused`);
+  const [ada, bob] = [await Client.online(path), await Client.online(path)];
+  ada.store.setValue("small", 1);
+  await same(ada, bob);
+  ada.store.setCell("t", "r", "c", "x".repeat(70_000));
+  deepEqual(await ada.closed, [1011, "the change cannot be saved"]);
+  await ada.synchronizer.destroy();
+  bob.store.setValue("after", 1);
+  await kept(bob);
+  deepEqual(bob.content().tables, {});
+  // What is small again is taken, with all that was edited meanwhile.
+  ada.store.setCell("t", "r", "c", "short");
+  await ada.connect();
+  const { tables, values } = await same(ada, bob);
+  deepEqual([tables, values], [{ t: { r: { c: "short" } } }, { small: 1, after: 1 }]);
+  await kept(ada);
+  await pause("asleep");
+  equal(ada.socket.readyState, WebSocket.OPEN);
+  deepEqual(await hashes(path), ada.content().hashes);
+  if (kind === "Json") {
+    // Edits that are small, until the store as a whole is too large.
+    let row = 0;
+    ada.closed.then(() => { row = -1; });
+    for (; row >= 0 && row < 1000; row++) {
+      ada.store.setCell("many", `${row}`, "c", "x".repeat(1000));
+      await new Promise((done) => setTimeout(done, 1));
+    }
+    deepEqual(await ada.closed, [1011, "the change cannot be saved"]);
+    await kept(bob);
+    ok(bob.store.getRowCount("many") > 50);
+  }
 }
 
 /** A socket whose frames are read one by one. */

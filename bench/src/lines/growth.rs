@@ -110,7 +110,7 @@ async fn sockets(running: Running, sizes: &[usize]) -> Result<Vec<(f64, f64)>> {
         sleeping.extend(open(&running, size - sleeping.len(), 100).await?);
         tokio::time::sleep(ASLEEP).await;
         let path = running.path("hot", "/ws/hot/connect");
-        let mut hot = frames::Socket::connect(running.port, &path).await?;
+        let mut hot = frames::Socket::connect(running.port, &path, 0).await?;
         let mut waits = Vec::new();
         for _ in 0..ASKS {
             let began = Instant::now();

@@ -2,6 +2,7 @@
 
 pub(crate) mod alarms;
 pub(crate) mod burst;
+pub(crate) mod edit;
 pub(crate) mod growth;
 pub(crate) mod load;
 pub(crate) mod memory;
@@ -9,6 +10,7 @@ pub(crate) mod rate;
 pub(crate) mod sockets;
 pub(crate) mod start;
 
+pub(crate) use edit::Quantile;
 pub(crate) use growth::Growth;
 pub(crate) use load::{Kind, Load};
 
@@ -22,6 +24,10 @@ pub(crate) fn all() -> Vec<Line> {
     lines.extend(single_costs());
     lines.extend(growths());
     lines
+}
+
+const fn times(times: f64) -> Option<Bar> {
+    Some(TimesWorkerd(times))
 }
 
 fn under_load() -> Vec<Line> {
@@ -41,7 +47,6 @@ fn under_load() -> Vec<Line> {
             connections,
         }),
     };
-    let times = |times| Some(TimesWorkerd(times));
     vec![
         load(
             "hello",
@@ -181,7 +186,7 @@ fn single_costs() -> Vec<Line> {
             "objects/s",
             More,
             Objects,
-            Some(TimesWorkerd(10.0)),
+            times(10.0),
             Work::FirstTouch,
         ),
         line(
@@ -217,7 +222,7 @@ fn single_costs() -> Vec<Line> {
             "messages/s",
             More,
             Objects,
-            Some(TimesWorkerd(1.5)),
+            times(1.5),
             Work::Echo,
         ),
         line(
@@ -226,7 +231,7 @@ fn single_costs() -> Vec<Line> {
             "frames/s",
             More,
             Objects,
-            Some(TimesWorkerd(2.0)),
+            times(2.0),
             Work::FanOut,
         ),
         line(
@@ -255,6 +260,24 @@ fn single_costs() -> Vec<Line> {
             DurableObjects,
             Some(Absolute(1000.0)),
             Work::Alarms,
+        ),
+        line(
+            "tinybase-edit",
+            "One edit of a TinyBase store, from client to client",
+            "ms, median",
+            Less,
+            DurableObjects,
+            times(1.0),
+            Work::Edit(Quantile::P50),
+        ),
+        line(
+            "tinybase-edit-99",
+            "One edit of a TinyBase store, from client to client: the slowest",
+            "ms, 99th percentile",
+            Less,
+            DurableObjects,
+            times(1.0),
+            Work::Edit(Quantile::P99),
         ),
         line(
             "start",

@@ -143,20 +143,24 @@ async fn listen(
     }
 }
 
+/// Two series: the second finds what awake objects and handshakes need in the process
+/// already, so what it adds is what sleeping sockets keep.
 pub(crate) async fn memory(peers: &[Peer], effort: Effort) -> Result<Vec<Score>> {
-    let sockets = effort.count(10_000, 1000).min(most_sockets());
+    let most = most_sockets();
+    let wanted = effort.sockets.unwrap_or(effort.count(10_000, 1000));
+    let sockets = wanted.min(most * 2 / 3);
+    let first = sockets.min(most - sockets);
     let mut scores = Vec::new();
     for (running, mut score) in start(peers).await? {
-        // The objects themselves are not counted, nor what they need while awake.
-        let first = open(&running, OBJECTS, OBJECTS).await?;
+        let mut open = open(&running, first, OBJECTS).await?;
         tokio::time::sleep(ASLEEP).await;
         let before = running.process.memory_kib()?;
-        let more = open(&running, sockets, OBJECTS).await?;
+        open_more(&running, &mut open, sockets, OBJECTS).await?;
         tokio::time::sleep(ASLEEP).await;
         let grown = running.process.memory_kib()? - before;
         score.samples.push(grown.max(0.0) / sockets as f64);
-        score.notes.push(("sockets".to_owned(), sockets as f64));
-        drop((first, more));
+        let all = open.len() as f64;
+        score.notes.push(("sockets in all".to_owned(), all));
         scores.push(score);
     }
     Ok(scores)
@@ -187,12 +191,22 @@ pub(crate) async fn wake(peers: &[Peer], effort: Effort) -> Result<Vec<Score>> {
 /// Opens sockets, in turn on so many objects.
 pub(super) async fn open(running: &Running, sockets: usize, objects: usize) -> Result<Vec<Socket>> {
     let mut opened = Vec::with_capacity(sockets);
-    for n in 0..sockets {
+    open_more(running, &mut opened, sockets, objects).await?;
+    Ok(opened)
+}
+
+async fn open_more(
+    running: &Running,
+    opened: &mut Vec<Socket>,
+    sockets: usize,
+    objects: usize,
+) -> Result<()> {
+    for n in opened.len()..opened.len() + sockets {
         let object = format!("w{}", n % objects);
         let path = running.path(&object, &format!("/ws/{object}/connect"));
-        opened.push(Socket::connect(running.port, &path).await?);
+        opened.push(Socket::connect(running.port, &path, n).await?);
     }
-    Ok(opened)
+    Ok(())
 }
 
 /// What the limit on open files leaves; each peer inherits ours.

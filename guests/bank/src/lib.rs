@@ -17,6 +17,10 @@ use dormouse_sdk::prelude::*;
 use serde::{Deserialize, Serialize};
 use std::time::Duration;
 
+needs! {
+    namespace ACCOUNTS: Account;
+}
+
 struct Account {
     state: State,
     accounts: Namespace<Account>,
@@ -129,7 +133,7 @@ impl DurableObject for Account {
                  payment TEXT PRIMARY KEY, receiver TEXT NOT NULL, cents INTEGER NOT NULL)",
             (),
         )?;
-        let accounts = env.namespace("ACCOUNTS")?;
+        let accounts = env.namespace(ACCOUNTS)?;
         Ok(Self { state, accounts })
     }
 

@@ -75,6 +75,7 @@ async fn front(request: Request, env: Env, ctx: WorkerContext) -> Result<Respons
         }
         "/upgrade" => upgrade(request),
         "/ask" => ask(request).await,
+        "/stores" => stores(&env).await,
         // What follows is for an object of the class below.
         path if path.starts_with("/Asker/") => {
             let name = path.trim_start_matches("/Asker/").to_owned();
@@ -100,6 +101,16 @@ async fn ask(request: Request) -> Result<Response> {
             Ok(Response::json(&told)?.with_status(502))
         }
     }
+}
+
+/// Counts in a store of the app, and tells what a database of the app says of it.
+async fn stores(env: &Env) -> Result<Response> {
+    let cache = env.kv("CACHE")?;
+    let visits = cache.get::<u64>("visits").await?.unwrap_or_default() + 1;
+    cache.put("visits", &visits).await?;
+    let rows = env.database("DB")?.query("SELECT ? * 2", (visits,)).await?;
+    let twice: u64 = rows.one()?;
+    Response::json(&json!({"visits": visits, "twice": twice}))
 }
 
 /// Asks the outside as well, and counts the requests that it has begun.

@@ -2,10 +2,21 @@
 //!
 //! Every request comes to the worker. It looks at `authorization: Bearer …` (or
 //! `?token=…`, because a browser sends no headers with a WebSocket), and hands the
-//! request on to the room in the path, with the name it has found in `x-user`. A
+//! request on to the room in the path, with the name it has found in `x-user`. `/who`
+//! tells who was here within the hour. A
 //! WebSocket is handed on like any other request; it then belongs to the room.
 
+use std::time::Duration;
+
 use dormouse_sdk::prelude::*;
+
+needs! {
+    /// Who may come in, by token: `ada=sesame bob=please`. A real app asks its database,
+    /// or checks a signature.
+    secret TOKENS;
+    /// Who was here within the hour.
+    kv SEEN;
+}
 
 #[worker]
 async fn fetch(request: Request, env: Env, _ctx: WorkerContext) -> Result<Response> {
@@ -14,6 +25,14 @@ async fn fetch(request: Request, env: Env, _ctx: WorkerContext) -> Result<Respon
             .with_status(401)
             .with_header("www-authenticate", "Bearer"));
     };
+    let seen = env.kv(SEEN)?;
+    if request.path() == "/who" {
+        let keys = seen.list(ListKeys::default()).await?.keys;
+        let names: Vec<_> = keys.into_iter().map(|key| key.name + "\n").collect();
+        return Ok(Response::text(names.concat()));
+    }
+    seen.put_for(&user, &true, Duration::from_secs(3_600))
+        .await?;
     let path = request.path().to_owned();
     let mut parts = path.trim_start_matches('/').splitn(2, '/');
     let (Some(room), Some(rest)) = (parts.next(), parts.next()) else {
@@ -36,7 +55,7 @@ fn user(request: &Request, env: &Env) -> Result<Option<String>> {
             .unwrap_or_default()
             .into_owned(),
     };
-    let tokens = env.var("TOKENS")?;
+    let tokens = env.secret(TOKENS)?;
     let mut known = tokens.split(' ').filter_map(|pair| pair.split_once('='));
     let found = known.find(|(_, secret)| *secret == token);
     Ok(found.map(|(user, _)| user.to_owned()))

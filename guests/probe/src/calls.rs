@@ -42,6 +42,11 @@ pub enum CallStep {
     Divide { divide: String, by: i64 },
     /// Sends text through `reversed`. Result: `{"reversed": text}`.
     Reverse { reverse: String, text: String },
+    /// The same, in pieces. Result: `{"reversed": text}`.
+    ReversePieces {
+        reverse: String,
+        pieces: Vec<String>,
+    },
     /// Ids of the namespace `Probe`. Result: `{"unique", "named", "read", "foreign"}`.
     Ids {
         #[allow(dead_code, reason = "the key says it all")]
@@ -110,6 +115,21 @@ impl CallStep {
             Self::Reverse { reverse, text } => {
                 let reversed = probe(&reverse)?.reversed(text.into()).await?;
                 json!({"reversed": reversed.text().await?})
+            }
+            Self::ReversePieces { reverse, pieces } => {
+                let (mut writer, body) = Body::channel();
+                let stub = probe(&reverse)?;
+                let write = async {
+                    for piece in pieces {
+                        writer.write(piece).await?;
+                    }
+                    writer.finish();
+                    Ok::<_, Error>(())
+                };
+                let read = async { stub.reversed(body).await?.text().await };
+                let (reversed, ()): (String, ()) =
+                    futures_util::future::try_join(read, write).await?;
+                json!({"reversed": reversed})
             }
             Self::Ids { .. } => ids(env)?,
         })

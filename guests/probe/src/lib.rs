@@ -21,6 +21,7 @@ mod kv;
 mod others;
 mod sockets;
 mod steps;
+mod stores;
 mod tinybase;
 mod values;
 

@@ -4,9 +4,10 @@
 //! `?answer=STATUS`. A text message is a command (`instance`, `trap`,
 //! `say-then-trap TEXT`, `say-in-transaction MS TEXT` (which traps at its end if TEXT is
 //! `trap`), `fail`, `attach TEXT`, `attached`, `tag TEXT`, `tags`, `count`, `wait MS`,
-//! `limit MS`, `close CODE REASON`, `all TEXT`, `flood COUNT BYTES`, `write TEXT`) or else
-//! echoed; binary is echoed. `GET /` tells of all sockets, `/events` of all ends,
-//! `/auto?request=&response=` sets the auto-response.
+//! `limit MS`, `close CODE REASON`, `all TEXT`, `flood COUNT BYTES`,
+//! `buffered COUNT BYTES`, `write TEXT`) or else echoed; binary is echoed, and so is
+//! everything on a socket with the one tag `echo`. `GET /` tells of all sockets,
+//! `/events` of all ends, `/auto?request=&response=` sets the auto-response.
 
 use std::time::Duration;
 
@@ -56,6 +57,9 @@ impl DurableObject for Sockets {
         let Message::Text(text) = message else {
             return Ok(socket.send(message)?);
         };
+        if socket.tags() == ["echo"] {
+            return Ok(socket.send(text)?);
+        }
         let (command, rest) = text.split_once(' ').unwrap_or((&text, ""));
         match command {
             "instance" => socket.send(self.instance.to_string())?,
@@ -98,6 +102,10 @@ impl DurableObject for Sockets {
             }
             "all" => drop(self.state.broadcast(rest)),
             "flood" => flood(&socket, rest)?,
+            "buffered" => {
+                flood(&socket, rest)?;
+                socket.send(socket.buffered_amount().to_string())?;
+            }
             "write" => {
                 self.note(rest)?;
                 socket.send(text)?;

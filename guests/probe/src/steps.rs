@@ -20,6 +20,7 @@ use crate::alarms::{self, AlarmStep};
 use crate::calls::CallStep;
 use crate::gates::{self, GateStep};
 use crate::kv::{self, KvStep};
+use crate::stores::StoreStep;
 use crate::values;
 
 /// One step, by the keys it has; any other key is refused.
@@ -105,6 +106,10 @@ pub enum Step {
     Var {
         var: String,
     },
+    /// Result: `{"secret": value}`.
+    Secret {
+        secret: String,
+    },
     /// Result: `{"now_ms": since the Unix epoch}`.
     Now {
         #[allow(dead_code, reason = "the key says it all")]
@@ -118,6 +123,8 @@ pub enum Step {
     Call(CallStep),
     /// See [`KvStep`].
     Kv(KvStep),
+    /// See [`StoreStep`].
+    Store(StoreStep),
     /// Result: `{"deleted_all": true}`.
     DeleteAll {
         #[allow(dead_code, reason = "the key says it all")]
@@ -255,6 +262,7 @@ impl Lab {
             Step::EndSession { end_session } => self.state.end_session(&end_session).await,
             Step::Gate(step) => gates::step(self, step).await,
             Step::Call(step) => step.run(self).await,
+            Step::Store(step) => Ok(step.run(self).await),
             step => self.step_at_once(step),
         }
     }
@@ -325,6 +333,10 @@ impl Lab {
                 Ok(value) => json!({"var": value}),
                 Err(error) => json!({"error": {"message": format!("{error:#}")}}),
             },
+            Step::Secret { secret } => match self.env.secret(&secret) {
+                Ok(value) => json!({"secret": value}),
+                Err(error) => json!({"error": {"message": format!("{error:#}")}}),
+            },
             Step::Now { .. } => {
                 let now = SystemTime::now().duration_since(UNIX_EPOCH)?;
                 json!({"now_ms": u64::try_from(now.as_millis())?})
@@ -357,7 +369,8 @@ impl Lab {
             | Step::Bookmark { .. }
             | Step::EndSession { .. }
             | Step::Gate(_)
-            | Step::Call(_) => {
+            | Step::Call(_)
+            | Step::Store(_) => {
                 bail!("this step cannot stand in a savepoint: it waits")
             }
         })

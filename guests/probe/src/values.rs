@@ -48,7 +48,7 @@ pub fn error(problem: &sql::Error) -> Json {
     }})
 }
 
-fn params(list: Vec<Json>) -> Result<ParamList, sql::Error> {
+pub fn params(list: Vec<Json>) -> Result<ParamList, sql::Error> {
     list.into_iter()
         .map(param)
         .try_fold(ParamList::new(), |list, param| Ok(list.with(param?)))
@@ -70,7 +70,7 @@ pub fn hex(bytes: &[u8]) -> String {
     bytes.iter().map(|byte| format!("{byte:02x}")).collect()
 }
 
-fn row(values: Vec<Value>) -> Json {
+pub fn row(values: Vec<Value>) -> Json {
     values
         .into_iter()
         .map(|value| match value {

@@ -3,10 +3,10 @@
 
 use std::collections::BTreeMap;
 
-use dormouse_storage::Value;
 use serde::{Deserialize, Serialize};
 use utoipa::{IntoParams, ToSchema};
 
+pub use super::api_travel::*;
 pub use super::records::{Level, Record};
 pub use super::tokens::{Scope, Token};
 
@@ -134,6 +134,19 @@ pub struct Prune {
 pub struct Pruned {
     pub versions: Vec<u64>,
     pub bytes: u64,
+}
+
+/// What a driver of `sqlite-proxy` gets for one statement.
+#[derive(Clone, Debug, Serialize, Deserialize, ToSchema)]
+pub struct QueryRows {
+    /// A list of rows, each a list of values; for `get` one row, or null.
+    pub rows: serde_json::Value,
+}
+
+/// Never their values.
+#[derive(Clone, Debug, Serialize, Deserialize, ToSchema)]
+pub struct Secrets {
+    pub names: Vec<String>,
 }
 
 #[derive(Clone, Debug, Default, Serialize, Deserialize, IntoParams)]
@@ -313,67 +326,3 @@ pub struct CreatedToken {
 
 /// Facts of one record, by name.
 pub type Fields = BTreeMap<String, String>;
-
-/// A value of SQL as JSON.
-pub(super) fn to_json(value: Value) -> serde_json::Value {
-    match value {
-        Value::Null => serde_json::Value::Null,
-        Value::Integer(number) => number.into(),
-        Value::Real(number) if number.is_finite() => number.into(),
-        Value::Real(number) => serde_json::json!({"real": number.to_string()}),
-        Value::Text(text) => text.into(),
-        Value::Blob(bytes) => {
-            let hex: String = bytes.iter().map(|byte| format!("{byte:02x}")).collect();
-            serde_json::json!({"blob": hex})
-        }
-    }
-}
-
-/// JSON as a value of SQL.
-pub(super) fn from_json(json: serde_json::Value) -> Result<Value, String> {
-    use serde_json::Value as Json;
-    Ok(match json {
-        Json::Null => Value::Null,
-        Json::Bool(truth) => Value::Integer(truth.into()),
-        Json::Number(number) => match (number.as_i64(), number.as_f64()) {
-            (Some(integer), _) => Value::Integer(integer),
-            (None, Some(real)) => Value::Real(real),
-            (None, None) => return Err(format!("{number} is no number of SQLite")),
-        },
-        Json::String(text) => Value::Text(text),
-        Json::Object(object) => {
-            let hex = object.get("blob").and_then(Json::as_str);
-            let bytes = hex.and_then(unhex);
-            Value::Blob(bytes.ok_or("an object is a parameter only as {\"blob\": \"00ff…\"}")?)
-        }
-        Json::Array(_) => return Err("a list is no value of SQLite".to_owned()),
-    })
-}
-
-fn unhex(digits: &str) -> Option<Vec<u8>> {
-    let digits: Option<Vec<u32>> = digits.chars().map(|digit| digit.to_digit(16)).collect();
-    let digits = digits.filter(|digits| digits.len() % 2 == 0)?;
-    let pairs = digits.chunks_exact(2);
-    Some(pairs.map(|pair| (pair[0] * 16 + pair[1]) as u8).collect())
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn values_go_to_json_and_back() {
-        let values = [
-            Value::Null,
-            Value::Integer(i64::MAX),
-            Value::Real(0.5),
-            Value::Text("ä".into()),
-            Value::Blob(vec![0, 255]),
-        ];
-        for value in values {
-            assert_eq!(from_json(to_json(value.clone())), Ok(value));
-        }
-        assert!(from_json(serde_json::json!({"blob": "0"})).is_err());
-        assert!(from_json(serde_json::json!([1])).is_err());
-    }
-}

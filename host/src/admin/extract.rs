@@ -31,7 +31,7 @@ macro_rules! rights {
         )*
     };
 }
-rights!(Read Call SqlRead Operate Deploy Admin);
+rights!(Read Call SqlRead SqlWrite Operate Deploy Admin);
 
 /// The token of the request, which has the right `R`, also for the app in the path.
 pub(super) struct May<R> {

@@ -18,22 +18,23 @@ use tokio::sync::Notify;
 
 use super::api::{App, Deploy, Deployed, Health, Missing};
 use super::deployments::receive;
+use super::doors::Doors;
 use super::extract::authorize;
 use super::local::Local;
 use super::refusal::Refusal;
 use super::tokens::{Scope, Tokens};
-use super::{CLOSE_WITHIN, Door, health, listen};
+use super::{Door, health};
 use crate::clock::Clock;
 use crate::deploy::{Catalog, NewVersion, check_whole, read_manifest};
 use crate::host::{self, DeployError};
-use crate::server::Listening;
+use crate::server::Tls;
 
 const WAITING: &str = "nothing has been deployed yet; `dormouse deploy --to URL` changes that";
 
 /// An open door that waits for the first deployment.
 #[derive(Debug)]
 pub struct First {
-    listening: Listening,
+    doors: Doors,
     state: Waiting,
     _local: Local,
 }
@@ -56,6 +57,7 @@ impl fmt::Debug for Waiting {
 impl First {
     pub async fn open(
         addresses: &[SocketAddr],
+        tls: Option<Tls>,
         data: &FilePath,
         tokens: Tokens,
         catalog: Catalog,
@@ -75,10 +77,10 @@ impl First {
             .route("/v1/apps/{app}/deployments", post(deploy))
             .fallback(wait)
             .with_state(state.clone());
-        let listening = listen(addresses, Door(router)).await?;
-        let local = Local::write(data, listening.address(), &local_token)?;
+        let doors = Doors::listen(addresses, tls, Door(router)).await?;
+        let local = Local::write(data, doors.local(), &local_token)?;
         Ok(Self {
-            listening,
+            doors,
             state,
             _local: local,
         })
@@ -86,7 +88,7 @@ impl First {
 
     #[must_use]
     pub const fn address(&self) -> SocketAddr {
-        self.listening.address()
+        self.doors.address()
     }
 
     /// Ends with the first deployment, which the catalog then has.
@@ -95,7 +97,7 @@ impl First {
     }
 
     pub async fn close(self) {
-        self.listening.stop(CLOSE_WITHIN).await;
+        self.doors.stop().await;
     }
 }
 

@@ -9,8 +9,14 @@
 
 mod alarms;
 pub mod api;
+mod api_travel;
 mod apps;
+mod backup;
+mod call;
+mod databases;
 mod deployments;
+mod doors;
+mod exchange;
 mod extract;
 mod fetch;
 mod first;
@@ -22,8 +28,11 @@ mod objects;
 mod page;
 mod records;
 mod refusal;
+mod secrets;
+mod testing;
 mod tokens;
 mod tokens_api;
+mod travel;
 
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -41,13 +50,14 @@ use utoipa::openapi::security::{HttpAuthScheme, HttpBuilder, SecurityScheme};
 use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
+use doors::Doors;
 pub use first::First;
 pub use local::{Local, find_local};
 pub use records::Records;
 pub use tokens::{Scope, Tokens};
 
 use crate::host::Handle;
-use crate::server::{Listening, Problem, Serve};
+use crate::server::{Problem, Serve, Tls};
 
 /// Headers of one request, names and values together.
 const HEADER_BYTES: usize = 64 << 10;
@@ -57,7 +67,7 @@ const CLOSE_WITHIN: Duration = Duration::from_secs(2);
 /// An open admin door.
 #[derive(Debug)]
 pub struct Admin {
-    listening: Listening,
+    doors: Doors,
     closing: watch::Sender<bool>,
     /// Removed from the data folder when the door closes.
     _local: Local,
@@ -77,15 +87,17 @@ struct Shared {
 }
 
 impl Admin {
-    /// Opens the door. The next address is tried while one is taken.
+    /// Opens the door, with TLS or without. The next address is tried while one is taken.
     pub async fn open(
         addresses: &[SocketAddr],
+        tls: Option<Tls>,
         host: Handle,
         tokens: Tokens,
         records: Records,
     ) -> anyhow::Result<Self> {
         let (closing, closed) = watch::channel(false);
         let data = host.data().to_owned();
+        exchange::clear(&data).context("cannot clear the folder for files on their way")?;
         let (local_token, tokens) = tokens.with_local()?;
         let shared = Shared {
             host,
@@ -95,10 +107,10 @@ impl Admin {
             closing: closed,
         };
         let door = Door(router(State(Arc::new(shared))).0);
-        let listening = listen(addresses, door).await?;
-        let local = Local::write(&data, listening.address(), &local_token)?;
+        let doors = Doors::listen(addresses, tls, door).await?;
+        let local = Local::write(&data, doors.local(), &local_token)?;
         Ok(Self {
-            listening,
+            doors,
             closing,
             _local: local,
         })
@@ -106,30 +118,14 @@ impl Admin {
 
     #[must_use]
     pub const fn address(&self) -> SocketAddr {
-        self.listening.address()
+        self.doors.address()
     }
 
     /// Ends streams, lets other answers finish for a moment.
     pub async fn close(self) {
         self.closing.send_replace(true);
-        self.listening.stop(CLOSE_WITHIN).await;
+        self.doors.stop().await;
     }
-}
-
-async fn listen(addresses: &[SocketAddr], door: Door) -> anyhow::Result<Listening> {
-    let (last, first) = addresses.split_last().expect("an address is given");
-    for address in first {
-        match Listening::start(*address, door.clone(), HEADER_BYTES).await {
-            Err(error) if error.kind() == std::io::ErrorKind::AddrInUse => {}
-            opened => return opened.with_context(|| cannot_listen(*address)),
-        }
-    }
-    let opened = Listening::start(*last, door, HEADER_BYTES).await;
-    opened.with_context(|| cannot_listen(*last))
-}
-
-fn cannot_listen(address: SocketAddr) -> String {
-    format!("cannot open the admin door on {address}; choose another address with --admin")
 }
 
 #[derive(Clone)]
@@ -164,22 +160,36 @@ fn router(state: State) -> (axum::Router, utoipa::openapi::OpenApi) {
         .routes(routes!(metrics::metrics))
         .routes(routes!(apps::host))
         .routes(routes!(apps::list))
+        .routes(routes!(backup::backup))
         .routes(routes!(deployments::list, deployments::deploy))
         .routes(routes!(deployments::missing))
         .routes(routes!(deployments::upload))
         .routes(routes!(deployments::roll_back))
         .routes(routes!(deployments::prune))
         .routes(routes!(objects::list))
-        .routes(routes!(objects::show))
+        .routes(routes!(objects::show, travel::delete))
         .routes(routes!(objects::sql))
         .routes(routes!(objects::sockets))
         .routes(routes!(objects::all_sockets))
+        .routes(routes!(travel::bookmark))
+        .routes(routes!(travel::history))
+        .routes(routes!(travel::diff))
+        .routes(routes!(travel::export))
+        .routes(routes!(travel::restore))
+        .routes(routes!(travel::fork))
+        .routes(routes!(travel::import))
         .routes(routes!(alarms::list))
         .routes(routes!(alarms::list_all))
         .routes(routes!(alarms::retry))
         .routes(routes!(logs::read))
         .routes(routes!(tokens_api::list, tokens_api::create))
         .routes(routes!(tokens_api::delete))
+        .routes(routes!(call::call))
+        .routes(routes!(databases::query))
+        .routes(routes!(databases::batch))
+        .routes(routes!(secrets::list))
+        .routes(routes!(secrets::set, secrets::delete))
+        .merge(testing::operations())
         .split_for_parts();
     let bearer = HttpBuilder::new().scheme(HttpAuthScheme::Bearer).build();
     if let Some(components) = &mut description.components {

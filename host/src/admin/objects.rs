@@ -6,13 +6,13 @@ use serde::Deserialize;
 
 use super::alarms;
 use super::api::{
-    ObjectDetail, ObjectInfo, Objects, ObjectsQuery, Rows, Socket, Sql, State, Table, from_json,
-    to_json,
+    ObjectDetail, ObjectInfo, Objects, ObjectsQuery, Rows, Socket, Sql, State, Table,
 };
 use super::extract::{In, Json, Path, Query, Read, SqlRead};
 use super::refusal::Refusal;
 use super::tokens::Scope;
 use crate::alarm::Address;
+use crate::builtin::{from_json, to_json};
 use crate::event::SqlText;
 use crate::host::{self, Handle, ObjectQuery, ObjectState};
 use crate::server::Problem;

@@ -4,7 +4,7 @@ use axum::response::{IntoResponse, Response};
 use http::{HeaderValue, StatusCode, header};
 
 use super::tokens::Scope;
-use crate::event::RequestId;
+use crate::event::{Fault, RequestId};
 use crate::host::AskError;
 use crate::server::Problem;
 
@@ -83,12 +83,24 @@ impl Refusal {
 
 impl From<AskError> for Refusal {
     fn from(error: AskError) -> Self {
-        let detail = error.to_string();
+        let detail = match &error {
+            AskError::Fault(Fault::Declared { message, .. } | Fault::BadCall(message)) => {
+                message.to_string()
+            }
+            error => error.to_string(),
+        };
         match error {
             AskError::UnknownClass { .. } => Self::new(
                 StatusCode::NOT_FOUND,
                 "urn:dormouse:problem:unknown-class",
                 "Unknown class",
+                detail,
+            ),
+            AskError::NoDatabase { .. } => Self::not_found(detail),
+            AskError::Fault(Fault::Declared { .. } | Fault::BadCall(_)) => Self::new(
+                StatusCode::BAD_REQUEST,
+                "urn:dormouse:problem:sql",
+                "The SQL failed",
                 detail,
             ),
             AskError::NoObject(_) => Self::new(
@@ -97,7 +109,14 @@ impl From<AskError> for Refusal {
                 "No such object",
                 detail,
             ),
-            AskError::Id(_) => Self::bad_request(detail),
+            AskError::Id(_) | AskError::Moment(_) => Self::bad_request(detail),
+            AskError::Travel(error) => super::travel::travel(error),
+            AskError::SocketsOpen(_) => Self::new(
+                StatusCode::CONFLICT,
+                "urn:dormouse:problem:sockets-open",
+                "Sockets are open",
+                detail,
+            ),
             AskError::Statement(_) => Self::new(
                 StatusCode::BAD_REQUEST,
                 "urn:dormouse:problem:sql",

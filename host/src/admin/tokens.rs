@@ -29,11 +29,11 @@ pub enum Scope {
     Read,
     /// Requests to objects
     Call,
-    /// SQL that reads
+    /// SQL that reads, diff and export
     SqlRead,
-    /// SQL that writes, too
+    /// SQL that writes, too; restore, fork and import
     SqlWrite,
-    /// Running dead letters again and other acts on objects
+    /// Running dead letters again, deleting objects
     Operate,
     /// New versions, and going back to old ones
     Deploy,

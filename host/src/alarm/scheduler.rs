@@ -106,3 +106,91 @@ async fn follow(
         Err(_) => receipt.failed(false, clock.unix_ms()),
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::mem::take;
+    use std::sync::{Mutex, MutexGuard};
+
+    use dormouse_storage::AlarmSummary;
+
+    use super::*;
+    use crate::id::Namespace;
+
+    const OVERDUE: usize = 1_000;
+
+    /// Objects that have looked at their alarm and answer when the test does.
+    #[derive(Clone, Default)]
+    struct Objects(Arc<Mutex<Vec<Sender>>>);
+
+    type Sender = oneshot::Sender<Result<Reply, Fault>>;
+
+    impl Objects {
+        fn starting(&self) -> MutexGuard<'_, Vec<Sender>> {
+            self.0.lock().unwrap()
+        }
+
+        /// Waits until so many are about to start, and sees that no more do.
+        async fn until(&self, count: usize) {
+            while self.starting().len() < count {
+                tokio::task::yield_now().await;
+            }
+            for _ in 0..100 {
+                tokio::task::yield_now().await;
+            }
+            assert_eq!(self.starting().len(), count);
+        }
+    }
+
+    impl Deliver for Objects {
+        fn deliver(&self, _: &Address, kind: Kind) -> Option<Answer> {
+            let Kind::Alarm(fire) = kind else {
+                panic!("{kind:?} is no alarm");
+            };
+            fire.taken(AlarmSummary::default());
+            let (reply, answer) = oneshot::channel();
+            self.starting().push(reply);
+            Some(answer)
+        }
+    }
+
+    fn overdue(clock: &Clock) -> (Objects, Scheduler) {
+        let (alarms, objects) = (Alarms::default(), Objects::default());
+        let namespace = Namespace::new("Probe", "probe/Probe");
+        for number in 0..OVERDUE {
+            let id = namespace.id_from_name(&number.to_string()).id;
+            let class = "Probe".into();
+            alarms.hint(Address { class, id }, Some(number as i64), false);
+        }
+        let scheduler = Scheduler::start(alarms, clock.clone(), objects.clone());
+        (objects, scheduler)
+    }
+
+    #[tokio::test]
+    async fn overdue_alarms_start_so_many_at_a_time() {
+        let (objects, _scheduler) = overdue(&Clock::manual());
+        let mut left = OVERDUE;
+        while left > 0 {
+            objects.until(left.min(STARTS)).await;
+            let starting = take(&mut *objects.starting());
+            left -= starting.len();
+            for reply in starting {
+                reply.send(Ok(Reply::Done)).unwrap();
+            }
+        }
+    }
+
+    #[tokio::test]
+    async fn handlers_that_run_long_hold_others_back_for_a_second() {
+        let clock = Clock::manual();
+        let (objects, _scheduler) = overdue(&clock);
+        for second in 1..=3 {
+            objects.until(second * STARTS).await;
+            let over = clock.now() + START_TIME;
+            let deadlines = clock.deadlines();
+            let waiting = deadlines.iter().filter(|due| **due == over).count();
+            assert_eq!(waiting, STARTS);
+            clock.advance(START_TIME);
+        }
+    }
+}

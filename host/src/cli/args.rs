@@ -39,6 +39,7 @@ pub(super) enum Command {
     New(New),
     Build(Build),
     Dev(Dev),
+    Test(Test),
     Serve(Serve),
     Inspect(Inspect),
     #[command(flatten)]
@@ -49,9 +50,10 @@ pub(super) enum Command {
 
 /// Make a project: a counter to start from
 ///
-/// Writes a folder with a counter in Rust, its `Cargo.toml`, `dormouse.toml` and
-/// a README. The SDK comes along in `vendor/dormouse`, so the project builds with
-/// plain cargo and needs no checkout of Dormouse.
+/// Writes a folder with a counter in Rust, three tests of it, its `Cargo.toml`,
+/// `dormouse.toml` and a README. The SDK and the test kit come along in
+/// `vendor/dormouse`, so the project builds and is tested with plain cargo and needs
+/// no checkout of Dormouse.
 #[derive(Debug, Args)]
 #[command(after_help = "\
 Examples:
@@ -102,15 +104,47 @@ Examples:
   dormouse dev                              the app in this folder
   dormouse dev guests/counter --listen 3000
   dormouse dev --log debug                  more of what happens
+  dormouse dev --test                       a host for tests: a held clock, crashes on demand
   curl http://127.0.0.1:8787/Counter/alice  talks to the object `alice`")]
 pub(super) struct Dev {
     /// The app's folder, with a `dormouse.toml` or a `Cargo.toml`
     #[arg(default_value = ".")]
     pub(super) dir: PathBuf,
+    /// Serve tests in any language: the clock stands still, requests to the outside are answered
+    /// by a script, and the admin door moves time, crashes the host and looks inside. Data is in
+    /// .dormouse/test, emptied at the start, without --data
+    #[arg(long)]
+    pub(super) test: bool,
+    /// With --test: all randomness of host and objects follows from it
+    #[arg(long, value_name = "NUMBER", default_value = "0", requires = "test")]
+    pub(super) seed: u64,
     #[command(flatten)]
     pub(super) door: Door,
     #[command(flatten)]
     pub(super) log: Log,
+}
+
+/// Run the app's tests
+///
+/// Runs `cargo test` in the app's folder. Tests written with `dormouse-testing` build the
+/// component when it is stale and run it in the real host, inside the test.
+#[derive(Debug, Args)]
+#[command(after_help = "\
+Examples:
+  dormouse test                             the app in this folder
+  dormouse test --watch                     again whenever a file changes
+  dormouse test -- counts                   tests whose names contain `counts`
+  dormouse test -- -- --nocapture           with what they print")]
+pub(super) struct Test {
+    /// The app's folder, with a `dormouse.toml` or a `Cargo.toml`
+    #[arg(default_value = ".")]
+    pub(super) dir: PathBuf,
+    /// Run them again whenever a file changes, until Ctrl-C
+    #[arg(long)]
+    pub(super) watch: bool,
+    /// What `cargo test` is told
+    #[arg(last = true, value_name = "CARGO ARGUMENTS")]
+    pub(super) cargo: Vec<String>,
 }
 
 /// Serve a component that is already built
@@ -139,6 +173,8 @@ pub(super) struct Serve {
     #[command(flatten)]
     pub(super) tls: Tls,
     #[command(flatten)]
+    pub(super) admin_tls: AdminTls,
+    #[command(flatten)]
     pub(super) log: Log,
 }
 
@@ -164,6 +200,28 @@ pub(super) struct Tls {
     pub(super) key: Option<PathBuf>,
 }
 
+/// The same for the admin door.
+#[derive(Debug, Default, Args)]
+pub(super) struct AdminTls {
+    /// Certificates in PEM, the host's own first; makes the admin door speak TLS
+    #[arg(
+        long = "admin-tls-cert",
+        value_name = "FILE",
+        env = "DORMOUSE_ADMIN_TLS_CERT",
+        requires = "admin_key"
+    )]
+    pub(super) admin_certificates: Option<PathBuf>,
+    /// The private key for them, in PEM
+    #[arg(
+        id = "admin_key",
+        long = "admin-tls-key",
+        value_name = "FILE",
+        env = "DORMOUSE_ADMIN_TLS_KEY",
+        requires = "admin_certificates"
+    )]
+    pub(super) admin_key: Option<PathBuf>,
+}
+
 /// Show a component's classes, imports, exports and versions
 ///
 /// Says which imports this host does not know; such a component is refused.
@@ -182,7 +240,7 @@ pub(super) struct Inspect {
 }
 
 /// Where an app is served and where it keeps its data.
-#[derive(Debug, Default, Args)]
+#[derive(Clone, Debug, Default, Args)]
 pub(super) struct Door {
     /// Address or port to listen on; port 0 takes a free one [default: 127.0.0.1:8787]
     #[arg(long, value_name = "ADDRESS", env = "DORMOUSE_LISTEN", value_parser = manifest::listen_address)]
@@ -359,6 +417,8 @@ mod tests {
             ("shutdown-timeout", "DORMOUSE_SHUTDOWN_TIMEOUT"),
             ("tls-cert", "DORMOUSE_TLS_CERT"),
             ("tls-key", "DORMOUSE_TLS_KEY"),
+            ("admin-tls-cert", "DORMOUSE_ADMIN_TLS_CERT"),
+            ("admin-tls-key", "DORMOUSE_ADMIN_TLS_KEY"),
             ("log", "DORMOUSE_LOG"),
             ("log-format", "DORMOUSE_LOG_FORMAT"),
         ];

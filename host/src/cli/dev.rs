@@ -9,6 +9,7 @@ use std::time::Instant;
 use anyhow::Context as _;
 use sha2::{Digest as _, Sha256};
 
+use super::held::{Ended, Held};
 use super::operate::{self, FirstToken};
 use super::project::{Project, Source};
 use super::stop::{self, Stop};
@@ -23,31 +24,42 @@ const PORTS_TRIED: u16 = 20;
 
 pub(super) async fn run(args: args::Dev) -> anyhow::Result<()> {
     let records = logging::install(&args.log);
+    serve(&args, records, None).await.map(|_| ())
+}
+
+/// Until it is asked to stop; one that is `held` can also crash.
+pub(super) async fn serve(
+    args: &args::Dev,
+    records: Records,
+    held: Option<Held>,
+) -> anyhow::Result<Ended> {
     let mut stop = Stop::install()?;
     // Without an app there is nothing to wait for; later mistakes are waited out.
     let project = Project::open(&args.dir)?;
-    let mut session = Session::new(args.door, records, &project)?;
+    let mut session = Session::new(args.door.clone(), records, held, &project)?;
     loop {
         tokio::select! {
             () = stop.asked() => break,
             refreshed = session.refresh() => refreshed?,
         }
-        let failed = session.failed();
+        let (failed, crashed) = (session.failed(), session.crashed());
         tokio::select! {
             () = stop.asked() => break,
             error = failed => return Err(error),
+            ended = crashed => return Ok(ended),
             () = session.changed() => {}
         }
     }
     if let Some(running) = session.running {
         stop::shut_down(running.host, running.admin, session.door.shutdown_timeout).await;
     }
-    Ok(())
+    Ok(Ended::Stopped)
 }
 
 struct Session {
     door: args::Door,
     records: Records,
+    held: Option<Held>,
     root: PathBuf,
     watch: Watch,
     running: Option<Running>,
@@ -72,7 +84,12 @@ struct Built {
 type Digest = [u8; 32];
 
 impl Session {
-    fn new(door: args::Door, records: Records, project: &Project) -> anyhow::Result<Session> {
+    fn new(
+        door: args::Door,
+        records: Records,
+        held: Option<Held>,
+        project: &Project,
+    ) -> anyhow::Result<Session> {
         let mut watch = Watch::new()?;
         watch.ignore(std::path::absolute(
             door.data(&project.manifest, &project.root),
@@ -81,6 +98,7 @@ impl Session {
         Ok(Session {
             door,
             records,
+            held,
             root: project.root.clone(),
             watch,
             running: None,
@@ -113,6 +131,22 @@ impl Session {
         }
     }
 
+    /// Ends when a test wants the host to crash.
+    fn crashed(&self) -> impl Future<Output = Ended> + use<> {
+        let held = self.held.clone();
+        let addresses = self.running.as_ref().map(|running| {
+            let admin = running.admin.as_ref().map(Admin::address);
+            (serve::address(&running.host), admin)
+        });
+        async move {
+            let (Some(held), Some((public, admin))) = (held, addresses) else {
+                return std::future::pending().await;
+            };
+            held.crashed().await;
+            Ended::Crashed { public, admin }
+        }
+    }
+
     /// Builds and puts the result to work; fails only if the wanted port is taken.
     async fn refresh(&mut self) -> anyhow::Result<()> {
         let built = self.build().await;
@@ -120,7 +154,7 @@ impl Session {
         let done = match (built, &mut self.running) {
             (Err(error), _) => Err(error),
             (Ok(built), Some(running)) => running.swap(built).await,
-            (Ok(built), None) => start(&self.door, &self.records, built)
+            (Ok(built), None) => start(&self.door, &self.records, self.held.as_ref(), built)
                 .await
                 .map(|running| {
                     self.running = Some(running);
@@ -236,7 +270,12 @@ fn only_at_start(before: &Manifest, now: &Manifest) -> Vec<&'static str> {
 }
 
 /// Starts on the wanted port, or on one after it if nobody asked for that port.
-async fn start(door: &args::Door, records: &Records, built: Built) -> anyhow::Result<Running> {
+async fn start(
+    door: &args::Door,
+    records: &Records,
+    held: Option<&Held>,
+    built: Built,
+) -> anyhow::Result<Running> {
     let mut settings = serve::settings(door, &built.project);
     let wanted = settings.listen;
     let last = match door.listen {
@@ -244,7 +283,13 @@ async fn start(door: &args::Door, records: &Records, built: Built) -> anyhow::Re
         None => wanted.port().saturating_add(PORTS_TRIED),
     };
     let host = loop {
-        match Host::start(settings.clone(), built.app.clone()).await {
+        let mut host = Host::builder(built.app.clone())
+            .data(settings.data.clone())
+            .listen(settings.listen);
+        if let Some(held) = held {
+            host = held.build(host, &settings.data)?;
+        }
+        match host.start().await {
             Err(error) if serve::is_taken(&error) && settings.listen.port() < last => {
                 settings.listen.set_port(settings.listen.port() + 1);
             }
@@ -252,6 +297,9 @@ async fn start(door: &args::Door, records: &Records, built: Built) -> anyhow::Re
             Ok(host) => break host,
         }
     };
+    if let Some(held) = held {
+        held.serve(host.storage());
+    }
     let port = serve::address(&host).port();
     if wanted.port() != 0 && port != wanted.port() {
         terminal::warning(format_args!(
@@ -260,7 +308,7 @@ async fn start(door: &args::Door, records: &Records, built: Built) -> anyhow::Re
         ));
     }
     serve::announce(&built.app.manifest, &host, "http");
-    let admin = operate::open(&host, door, records.clone(), FirstToken::None).await?;
+    let admin = operate::open(&host, door, None, records.clone(), FirstToken::None).await?;
     terminal::status(
         "Watching",
         format_args!(

@@ -1,4 +1,4 @@
-//! Command line: `dormouse new | build | dev | serve | inspect`, and `remote`: what asks
+//! Command line: `dormouse new | build | dev | test | serve | inspect`, and `remote`: what asks
 //! a running host.
 //!
 //! Called by `main`; knows `manifest`, `host` and `admin`, no other room.
@@ -9,6 +9,7 @@ mod args;
 mod build;
 mod cargo;
 mod dev;
+mod held;
 mod inspect;
 mod logging;
 mod new;
@@ -19,6 +20,7 @@ mod serve;
 mod stop;
 mod system;
 mod terminal;
+mod test;
 mod tools;
 mod vendor;
 mod watch;
@@ -42,7 +44,9 @@ pub async fn run(cli: Cli) -> ExitCode {
     let done = match cli.command {
         Command::New(args) => new::run(&args),
         Command::Build(args) => build::run(&args).await,
+        Command::Dev(args) if args.test => held::run(args).await,
         Command::Dev(args) => dev::run(args).await,
+        Command::Test(args) => test::run(args).await,
         Command::Serve(args) => serve::run(args).await,
         Command::Inspect(args) => inspect::run(&args).await,
         Command::Tools(command) => tools::run(command),

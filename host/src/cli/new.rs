@@ -13,6 +13,7 @@ use super::{args, terminal, vendor};
 const TEMPLATE: &str = "guests/counter/src/lib.rs";
 const TEMPLATE_CLASS: &str = "Counter";
 const README: &str = include_str!("template/README.md");
+const TESTS: &str = include_str!("template/tests.rs");
 const VENDORED: &str = "vendor/dormouse";
 
 pub(super) fn run(args: &args::New) -> anyhow::Result<()> {
@@ -71,7 +72,16 @@ impl Plan {
             ),
             (".gitignore".to_owned(), "/target\n/.dormouse\n".to_owned()),
             ("README.md".to_owned(), self.readme()),
-            ("src/lib.rs".to_owned(), self.source()),
+            (
+                "src/lib.rs".to_owned(),
+                self.renamed(vendor::text(TEMPLATE)),
+            ),
+            (format!("tests/{}.rs", self.name), self.renamed(TESTS)),
+            // The versions that the kit was tested with.
+            (
+                "Cargo.lock".to_owned(),
+                vendor::text("Cargo.lock").to_owned(),
+            ),
         ];
         if matches!(self.sdk, Sdk::Vendored) {
             let vendored = vendor::files().into_iter();
@@ -86,11 +96,15 @@ impl Plan {
             Sdk::At(path) => path.to_string_lossy().into_owned(),
         };
         let name = &self.name;
+        let kit = toml::Value::String(format!("{sdk}/testing"));
         let sdk = toml::Value::String(sdk);
         let own = format!(
             "[package]\nname = \"{name}\"\nedition = \"2024\"\n\n\
              [lib]\ncrate-type = [\"cdylib\"]\n\n\
-             [dependencies]\ndormouse-sdk = {{ path = {sdk} }}\n"
+             [dependencies]\ndormouse-sdk = {{ path = {sdk} }}\n\n\
+             [dev-dependencies]\ndormouse-testing = {{ path = {kit} }}\n\n\
+             # Tests compile the component, which is slow in a compiler without optimization.\n\
+             [profile.dev.package.cranelift-codegen]\nopt-level = 2\n"
         );
         // Without this cargo would look for the package among the outer members.
         let root = "\n[workspace]\nexclude = [\"vendor\"]\n";
@@ -107,8 +121,8 @@ impl Plan {
             .replace("{class}", &self.class)
     }
 
-    fn source(&self) -> String {
-        words(vendor::text(TEMPLATE))
+    fn renamed(&self, template: &str) -> String {
+        words(template)
             .map(|piece| match piece.strip_prefix(TEMPLATE_CLASS) {
                 Some(rest) if !rest.starts_with(is_word) => format!("{}{rest}", self.class),
                 _ => piece.to_owned(),
@@ -230,12 +244,15 @@ mod tests {
         let read = |path: &str| fs::read_to_string(folder.join(path)).unwrap();
         let cargo = read("Cargo.toml");
         assert!(
-            cargo.lines().filter(|line| !line.is_empty()).count() <= 7,
+            cargo.lines().filter(|line| !line.is_empty()).count() <= 12,
             "{cargo}"
         );
         assert_eq!(read("dormouse.toml"), "name = \"chat-room\"\n");
         assert!(read("src/lib.rs").contains("impl DurableObject for ChatRoom"));
         assert!(!read("src/lib.rs").contains("Counter"));
+        let tests = read("tests/chat-room.rs");
+        assert!(tests.contains("\"ChatRoom\"") && !tests.contains("Counter"));
+        assert_eq!(tests.matches("#[test]").count(), 3);
         assert!(read("README.md").contains("/ChatRoom/alice"));
         assert!(folder.join("vendor/dormouse/sdk/src/lib.rs").is_file());
     }

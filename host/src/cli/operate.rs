@@ -5,6 +5,7 @@ use super::{args, serve, system, terminal};
 use crate::admin::{Admin, First, Records, Tokens};
 use crate::deploy::Catalog;
 use crate::host::{Host, Settings};
+use crate::server::Tls;
 
 /// Whether a token is made where there is none yet.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -18,6 +19,7 @@ pub(super) enum FirstToken {
 pub(super) async fn open(
     host: &Host,
     door: &args::Door,
+    tls: Option<Tls>,
     records: Records,
     first: FirstToken,
 ) -> anyhow::Result<Option<Admin>> {
@@ -30,8 +32,9 @@ pub(super) async fn open(
         FirstToken::Show => tokens.first()?,
         FirstToken::None => None,
     };
-    let admin = Admin::open(&addresses, host.handle(), tokens, records).await?;
-    terminal::answer("Admin", serve::url("http", admin.address()));
+    let scheme = scheme(tls.as_ref());
+    let admin = Admin::open(&addresses, tls, host.handle(), tokens, records).await?;
+    terminal::answer("Admin", serve::url(scheme, admin.address()));
     show(secret);
     Ok(Some(admin))
 }
@@ -39,6 +42,7 @@ pub(super) async fn open(
 /// Waits until something is deployed to a data folder that has nothing yet.
 pub(super) async fn first(
     door: &args::Door,
+    tls: Option<Tls>,
     settings: &Settings,
     catalog: Catalog,
 ) -> anyhow::Result<()> {
@@ -52,14 +56,22 @@ pub(super) async fn first(
     }
     let tokens = Tokens::open(&settings.data)?;
     let secret = tokens.first()?;
-    let waiting = First::open(&addresses, &settings.data, tokens, catalog).await?;
-    terminal::answer("Admin", serve::url("http", waiting.address()));
+    let scheme = scheme(tls.as_ref());
+    let waiting = First::open(&addresses, tls, &settings.data, tokens, catalog).await?;
+    terminal::answer("Admin", serve::url(scheme, waiting.address()));
     show(secret);
     system::ready();
     terminal::status("Waiting", "for the first `dormouse deploy`");
     waiting.deployed().await;
     waiting.close().await;
     Ok(())
+}
+
+const fn scheme(tls: Option<&Tls>) -> &'static str {
+    match tls {
+        Some(_) => "https",
+        None => "http",
+    }
 }
 
 fn show(secret: Option<String>) {

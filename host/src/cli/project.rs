@@ -89,6 +89,9 @@ impl Project {
                 );
             }
         }
+        if let Some(file) = &mut manifest.outgoing.ca {
+            *file = self.root.join(&*file);
+        }
         Ok(App {
             worker: self.worker_component()?,
             manifest,

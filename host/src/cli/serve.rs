@@ -17,7 +17,11 @@ use crate::server::Tls;
 pub(super) async fn run(args: args::Serve) -> anyhow::Result<()> {
     let records = logging::install(&args.log);
     let mut stop = Stop::install()?;
-    let Some((choice, settings)) = choose(&args, &mut stop).await? else {
+    let admin_tls = tls(
+        args.admin_tls.admin_certificates.as_deref(),
+        args.admin_tls.admin_key.as_deref(),
+    )?;
+    let Some((choice, settings)) = choose(&args, admin_tls.clone(), &mut stop).await? else {
         return Ok(());
     };
     let manifest = choice.app.manifest.clone();
@@ -25,9 +29,9 @@ pub(super) async fn run(args: args::Serve) -> anyhow::Result<()> {
     let mut host = Host::builder(choice.app)
         .data(settings.data)
         .listen(address);
-    let tls = tls(&args.tls)?;
-    let scheme = if tls.is_some() { "https" } else { "http" };
-    if let Some(tls) = tls {
+    let public = tls(args.tls.certificates.as_deref(), args.tls.key.as_deref())?;
+    let scheme = if public.is_some() { "https" } else { "http" };
+    if let Some(tls) = public {
         host = host.tls(tls);
     }
     if let Some(listener) = system::listener()? {
@@ -45,7 +49,7 @@ pub(super) async fn run(args: args::Serve) -> anyhow::Result<()> {
         ));
     }
     announce(&manifest, &host, scheme);
-    let admin = operate::open(&host, &args.door, records, FirstToken::Show).await?;
+    let admin = operate::open(&host, &args.door, admin_tls, records, FirstToken::Show).await?;
     system::ready();
     tokio::select! {
         () = stop.asked() => {}
@@ -58,7 +62,11 @@ pub(super) async fn run(args: args::Serve) -> anyhow::Result<()> {
 
 /// What to serve and where: the app that was named, or what was deployed, waiting for
 /// it if need be. `None`: somebody asked to stop meanwhile.
-async fn choose(args: &args::Serve, stop: &mut Stop) -> anyhow::Result<Option<(Choice, Settings)>> {
+async fn choose(
+    args: &args::Serve,
+    admin_tls: Option<Tls>,
+    stop: &mut Stop,
+) -> anyhow::Result<Option<(Choice, Settings)>> {
     let project = match &args.app {
         Some(path) => Some(Project::open_or_file(path)?),
         None if Project::is_at(Path::new(".")) => Some(Project::open(Path::new("."))?),
@@ -82,7 +90,7 @@ async fn choose(args: &args::Serve, stop: &mut Stop) -> anyhow::Result<Option<(C
     let choice = match deploy::choose(&catalog, named) {
         Err(deploy::Error::Nothing { .. }) if args.app.is_none() => {
             tokio::select! {
-                waited = operate::first(&args.door, &settings, catalog) => waited?,
+                waited = operate::first(&args.door, admin_tls, &settings, catalog) => waited?,
                 () = stop.asked() => return Ok(None),
             }
             deploy::choose(&Catalog::open(&settings.data)?, None)
@@ -92,12 +100,11 @@ async fn choose(args: &args::Serve, stop: &mut Stop) -> anyhow::Result<Option<(C
     Ok(Some((choice?, settings)))
 }
 
-fn tls(args: &args::Tls) -> anyhow::Result<Option<Tls>> {
-    match (&args.certificates, &args.key) {
-        (Some(certificates), Some(key)) => Ok(Some(Tls::from_files(certificates, key)?)),
-        // clap lets neither stand alone.
-        _ => Ok(None),
-    }
+/// clap lets neither of the files stand alone.
+fn tls(certificates: Option<&Path>, key: Option<&Path>) -> anyhow::Result<Option<Tls>> {
+    let files = certificates.zip(key);
+    let tls = files.map(|(certificates, key)| Tls::from_files(certificates, key));
+    Ok(tls.transpose()?)
 }
 
 async fn named(project: &Project) -> anyhow::Result<(App, NewVersion)> {

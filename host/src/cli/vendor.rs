@@ -1,4 +1,5 @@
-//! Vendor: the SDK that the binary carries, to be written into a new project.
+//! Vendor: the SDK and the test kit that the binary carries, to be written into a new
+//! project. The kit holds the host, since a test runs it.
 //!
 //! In the repository the SDK's manifests inherit from the root's; a copy gets a
 //! small root of its own that holds just what they inherit.
@@ -10,7 +11,7 @@ mod embedded {
 }
 
 /// The crates of the copy, from its root.
-const MEMBERS: [&str; 2] = ["sdk", "sdk/macros"];
+const MEMBERS: [&str; 5] = ["sdk", "sdk/macros", "sdk/testing", "host", "host/storage"];
 
 /// The text of a file of the repository that was there when this was compiled.
 pub(super) fn text(path: &str) -> &'static str {
@@ -23,12 +24,19 @@ pub(super) fn text(path: &str) -> &'static str {
 
 /// The files of the copy, each with its path from the copy's root.
 pub(super) fn files() -> Vec<(String, String)> {
-    let carried =
-        |name: &str| name.starts_with("sdk/") || name.starts_with("wit/") || name == "LICENSE";
     let mut files: Vec<_> = embedded::FILES
         .iter()
-        .filter(|(name, _)| carried(name))
-        .map(|(name, text)| ((*name).to_owned(), (*text).to_owned()))
+        .filter(|(name, _)| *name != "Cargo.toml")
+        .map(|(name, text)| {
+            let is_manifest = MEMBERS
+                .iter()
+                .any(|one| *name == format!("{one}/Cargo.toml"));
+            let text = match is_manifest {
+                true => without_tests(text),
+                false => (*text).to_owned(),
+            };
+            ((*name).to_owned(), text)
+        })
         .collect();
     let members = MEMBERS.map(|member| text(&format!("{member}/Cargo.toml")));
     files.push((
@@ -36,6 +44,15 @@ pub(super) fn files() -> Vec<(String, String)> {
         root_manifest(text("Cargo.toml"), &members),
     ));
     files
+}
+
+/// A member's manifest without its tests, which are not carried.
+fn without_tests(manifest: &str) -> String {
+    let mut manifest = parse(manifest);
+    for key in ["dev-dependencies", "test", "bench", "example"] {
+        manifest.remove(key);
+    }
+    toml::to_string(&manifest).expect("a manifest that was read can be written")
 }
 
 /// A workspace manifest with what the members inherit from `root`.
@@ -102,14 +119,22 @@ mod tests {
             "sdk/src/lib.rs",
             "sdk/macros/Cargo.toml",
             "wit/world.wit",
+            "sdk/testing/src/lib.rs",
+            "host/src/lib.rs",
+            "host/storage/src/lib.rs",
+            "Cargo.lock",
         ] {
             assert!(names.contains(&needed), "{needed} is not in {names:?}");
         }
         let root = &files.last().unwrap().1;
         assert!(
-            root.contains("wit-bindgen") && !root.contains("wasmtime"),
+            root.contains("wit-bindgen") && !root.contains("hdrhistogram"),
             "{root}"
         );
+        let tests = |name: &&&str| name.contains("/tests/");
+        assert_eq!(names.iter().find(tests), None);
+        let host = files.iter().find(|(name, _)| name == "host/Cargo.toml");
+        assert!(!host.unwrap().1.contains("tests/main.rs"));
     }
 
     #[test]
@@ -118,7 +143,7 @@ mod tests {
                     [workspace.dependencies]\na = '1'\nb = '2'\n[workspace.lints.rust]\nx = 'warn'\n[profile.dev]\ndebug = false\n";
         let member = "[dependencies]\na.workspace = true\nc = '3'\n";
         let manifest = parse(&root_manifest(root, &[member]));
-        let expected = "[workspace]\nmembers = ['sdk', 'sdk/macros']\n[workspace.package]\nedition = '2024'\n\
+        let expected = "[workspace]\nmembers = ['sdk', 'sdk/macros', 'sdk/testing', 'host', 'host/storage']\n[workspace.package]\nedition = '2024'\n\
                         [workspace.dependencies]\na = '1'\n[workspace.lints]\n";
         assert_eq!(manifest, parse(expected));
     }

@@ -335,6 +335,7 @@ pub(crate) fn check_whole(manifest: &Manifest) -> Result<(), Error> {
     let keys = [
         ("worker.component", manifest.worker.component.is_some()),
         ("assets.folder", manifest.assets.is_some()),
+        ("outgoing.ca", manifest.outgoing.ca.is_some()),
     ];
     match keys.into_iter().find(|(_, given)| *given) {
         Some((key, _)) => Err(Error::NotWhole { key }),

@@ -1,7 +1,7 @@
 //! Client: sends what guests ask for, over a pool of connections.
 //!
-//! HTTP/1.1 and HTTP/2, TLS by rustls with the roots of this machine or,
-//! where there are none, Mozilla's. Two pools:
+//! HTTP/1.1 and HTTP/2, TLS by rustls with the roots that the policy names, or those
+//! of this machine or, where there are none, Mozilla's. Two pools:
 //! one whose names resolve to public addresses alone, one for hosts that the
 //! manifest lists as private. A literal address never meets a resolver, so it is
 //! checked by itself.
@@ -18,15 +18,20 @@ use bytes::Bytes;
 use http::uri::Scheme;
 use http::{Request, Response, Uri, Version};
 use http_body::{Body, Frame};
+use http_body_util::Either;
 use http_body_util::combinators::UnsyncBoxBody;
 use hyper::body::Incoming;
+use hyper_rustls::builderstates::WantsSchemes;
 use hyper_rustls::{HttpsConnector, HttpsConnectorBuilder};
 use hyper_util::client::legacy::Client;
 use hyper_util::client::legacy::connect::HttpConnector;
 use hyper_util::client::legacy::connect::dns::Name;
 use hyper_util::rt::{TokioExecutor, TokioTimer};
+use tokio_rustls::rustls::ClientConfig;
 
+use super::ca::{self, CaError};
 use super::policy::{Allowed, Policy, is_public};
+use super::script::{Script, Scripted};
 use super::{Error, Timeouts};
 use crate::clock::{Clock, Sleep};
 
@@ -43,20 +48,31 @@ type Pool = Client<HttpsConnector<HttpConnector<Resolver>>, Outgoing>;
 /// One app's door to the outside. Connects only when it is used.
 pub struct Egress {
     policy: Policy,
+    /// Instead of what this machine trusts.
+    tls: Option<ClientConfig>,
     clock: Clock,
+    /// In place of the network.
+    script: Option<Script>,
     public: OnceLock<Pool>,
     private: OnceLock<Pool>,
 }
 
 impl Egress {
-    #[must_use]
-    pub const fn new(policy: Policy, clock: Clock) -> Self {
-        Self {
+    /// Reads the certificates that the policy names.
+    pub fn new(policy: Policy, clock: Clock, script: Option<Script>) -> Result<Self, CaError> {
+        let tls = policy.ca.as_deref().map(ca::trusting).transpose()?;
+        Ok(Self {
             policy,
+            tls,
             clock,
+            script,
             public: OnceLock::new(),
             private: OnceLock::new(),
-        }
+        })
+    }
+
+    fn pool(&self, resolver: Resolver) -> Pool {
+        pool(resolver, self.tls.as_ref())
     }
 
     pub(super) const fn clock(&self) -> &Clock {
@@ -67,20 +83,13 @@ impl Egress {
     /// redirect. The URI is absolute.
     pub async fn send(
         &self,
-        mut request: Request<Outgoing>,
+        request: Request<Outgoing>,
         timeouts: Timeouts,
     ) -> Result<Response<Answer>, Error> {
         let (target, allowed) = self.check(request.uri())?;
-        let pool = match allowed {
-            Allowed::No => return Err(Error::Denied { target }),
-            Allowed::Public => self.public.get_or_init(|| pool(Resolver::PublicOnly)),
-            Allowed::Anywhere => self.private.get_or_init(|| pool(Resolver::Any)),
-        };
-        // The version is a matter of the connection.
-        *request.version_mut() = Version::HTTP_11;
         let answer = tokio::select! {
             biased;
-            answer = pool.request(request) => answer.map_err(|error| explain(&target, &error))?,
+            answer = self.ask(request, &target, allowed) => answer?,
             () = self.clock.sleep(timeouts.response) => {
                 return Err(Error::Late { target, limit_ms: timeouts.response.as_millis() as u64 });
             }
@@ -92,6 +101,31 @@ impl Egress {
             limit: timeouts.between,
             stalled: None,
         }))
+    }
+
+    async fn ask(
+        &self,
+        mut request: Request<Outgoing>,
+        target: &str,
+        allowed: Allowed,
+    ) -> Result<Response<Either<Incoming, Scripted>>, Error> {
+        let pool = match (allowed, &self.script) {
+            (Allowed::No, _) => {
+                let target = target.to_owned();
+                return Err(Error::Denied { target });
+            }
+            (_, Some(script)) => {
+                let answer = script.send(request, target, &self.clock).await?;
+                return Ok(answer.map(Either::Right));
+            }
+            (Allowed::Public, None) => self.public.get_or_init(|| self.pool(Resolver::PublicOnly)),
+            (Allowed::Anywhere, None) => self.private.get_or_init(|| self.pool(Resolver::Any)),
+        };
+        // The version is a matter of the connection.
+        *request.version_mut() = Version::HTTP_11;
+        let answer = pool.request(request).await;
+        let answer = answer.map_err(|error| explain(target, &error))?;
+        Ok(answer.map(Either::Left))
     }
 
     /// Where a URI leads, `host` or `host:port`, and whether it may.
@@ -127,7 +161,7 @@ impl Egress {
 /// Lets nothing out.
 impl Default for Egress {
     fn default() -> Self {
-        Self::new(Policy::default(), Clock::system())
+        Self::new(Policy::default(), Clock::system(), None).expect("no certificates are named")
     }
 }
 
@@ -137,17 +171,12 @@ impl std::fmt::Debug for Egress {
     }
 }
 
-fn pool(resolver: Resolver) -> Pool {
+fn pool(resolver: Resolver, tls: Option<&ClientConfig>) -> Pool {
     let mut http = HttpConnector::new_with_resolver(resolver);
     http.enforce_http(false);
     http.set_nodelay(true);
     http.set_connect_timeout(Some(CONNECT_TIMEOUT));
-    let roots = HttpsConnectorBuilder::new().with_native_roots();
-    let builder = roots.unwrap_or_else(|error| {
-        tracing::warn!(%error, "this machine has no root certificates; Mozilla's stand in");
-        HttpsConnectorBuilder::new().with_webpki_roots()
-    });
-    let https = builder
+    let https = trust(tls)
         .https_or_http()
         .enable_all_versions()
         .wrap_connector(http);
@@ -156,6 +185,17 @@ fn pool(resolver: Resolver) -> Pool {
         .pool_idle_timeout(POOL_IDLE)
         .pool_max_idle_per_host(POOL_PER_HOST)
         .build(https)
+}
+
+fn trust(tls: Option<&ClientConfig>) -> HttpsConnectorBuilder<WantsSchemes> {
+    let builder = HttpsConnectorBuilder::new();
+    if let Some(tls) = tls {
+        return builder.with_tls_config(tls.clone());
+    }
+    builder.with_native_roots().unwrap_or_else(|error| {
+        tracing::warn!(%error, "this machine has no root certificates; Mozilla's stand in");
+        HttpsConnectorBuilder::new().with_webpki_roots()
+    })
 }
 
 /// The one mistake of ours that hyper carries: a name with private addresses only.
@@ -227,7 +267,7 @@ impl tower_service::Service<Name> for Resolver {
 /// The body of a response; fails when nothing comes for too long.
 #[derive(Debug)]
 pub struct Answer {
-    body: Incoming,
+    body: Either<Incoming, Scripted>,
     target: String,
     clock: Clock,
     limit: Duration,
@@ -245,7 +285,7 @@ impl Body for Answer {
         let this = &mut *self;
         if let Poll::Ready(frame) = Pin::new(&mut this.body).poll_frame(cx) {
             this.stalled = None;
-            let broken = |error: hyper::Error| Error::Broken {
+            let broken = |error: Box<dyn std::error::Error + Send + Sync>| Error::Broken {
                 target: this.target.clone(),
                 why: error.to_string(),
             };

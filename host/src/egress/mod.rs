@@ -1,19 +1,24 @@
 //! Egress: the door to the outside, for guests.
 //!
 //! `policy` says where an app may send requests, `client` sends them, `fetch`
-//! follows redirects. Everything
+//! follows redirects; in a test `script` answers in place of the network. Everything
 //! is refused unless the app's manifest lists it, and addresses that lead back to
 //! the machine or its network are refused once more after name resolution. Knows
 //! no guest and no object. Times are `Duration`s on the host's clock.
 
+mod ca;
 mod client;
 mod fetch;
 mod policy;
+mod route;
+mod script;
 
 use std::time::Duration;
 
+pub use ca::CaError;
 pub use client::{Answer, Egress, Outgoing};
 pub use policy::{Allowed, Pattern, Policy};
+pub use script::{Reply, Script, Sent};
 
 /// How long each step of a request may take.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -56,6 +61,22 @@ pub enum Error {
     Stalled { target: String, limit_ms: u64 },
     #[error("{target} broke off: {why}")]
     Broken { target: String, why: String },
+    /// In a test only.
+    #[error(
+        "no script answers `{route}`, and a test sends nothing to the outside; write \
+         `host.script(\"{route}\", Reply::text(\"…\"))`, or put `{{\"route\": \"{route}\", \
+         \"replies\": [{{\"text\": \"…\"}}]}}` to the admin door of `dormouse dev --test`; there \
+         is a script for {}",
+        or_nothing(routes)
+    )]
+    Unscripted { route: String, routes: Vec<String> },
     #[error("{url} leads on and on: {count} redirects were followed")]
     Redirects { url: String, count: u32 },
+}
+
+fn or_nothing(routes: &[String]) -> String {
+    match routes {
+        [] => "nothing".to_owned(),
+        routes => routes.join(", "),
+    }
 }

@@ -5,6 +5,7 @@
 //! this machine and of private networks, `public` ones may not.
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+use std::path::PathBuf;
 
 const USUAL_PORTS: [u16; 2] = [80, 443];
 
@@ -28,6 +29,9 @@ enum Name {
 pub struct Policy {
     pub public: Vec<Pattern>,
     pub private: Vec<Pattern>,
+    /// A file of certificates, PEM. Who is behind TLS must be vouched for by one of them
+    /// instead of by the authorities that this machine trusts.
+    pub ca: Option<PathBuf>,
 }
 
 /// What the policy says to a host.
@@ -223,6 +227,7 @@ mod tests {
                 .map(|text| Pattern::parse(text).unwrap())
                 .to_vec(),
             private: vec![Pattern::parse("[::1]:9000").unwrap()],
+            ca: None,
         };
         let cases = [
             ("api.example.com", 443, Allowed::Public),

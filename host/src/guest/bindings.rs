@@ -57,6 +57,15 @@ pub mod call {
     });
 }
 
+/// `requirements`, which stands alone.
+pub mod requirements {
+    wasmtime::component::bindgen!({
+        path: "../wit",
+        world: "requirement-telling",
+        exports: { default: async },
+    });
+}
+
 /// `websocket-handler`, on the types above.
 pub mod websocket {
     wasmtime::component::bindgen!({

@@ -59,13 +59,14 @@ pub(super) fn lower(
 pub(super) fn lift(
     mut store: StoreContextMut<'_, Context>,
     body: types::Body,
+    of: Of,
 ) -> wasmtime::Result<Body> {
     Ok(match body {
         types::Body::None => Body::None,
         types::Body::Bytes(bytes) => Body::Bytes(bytes.into()),
         types::Body::Stream((stream, future)) => {
             let (sender, chunks) = mpsc::channel(CHANNEL_CHUNKS);
-            let slot = || Slot::new(sender.clone(), &store.data().flows);
+            let slot = || Slot::new(sender.clone(), &store.data().flows, of);
             let (data, end) = (ChunkConsumer(slot()), EndConsumer(slot()));
             stream.pipe(&mut store, data)?;
             future.pipe(&mut store, end)?;
@@ -140,16 +141,26 @@ impl Flows {
     }
 }
 
-/// One place in a response's channel, waited for again and again.
+/// What a body that a guest writes belongs to.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Of {
+    /// A request or a call of its own: it waits for what comes of it.
+    Request,
+    Answer,
+}
+
+/// One place in a body's channel, waited for again and again.
 struct Slot {
+    of: Of,
     sender: mpsc::Sender<Chunk>,
     _flow: Arc<()>,
     waiting: Option<Pin<Box<dyn Future<Output = Option<Permit>> + Send>>>,
 }
 
 impl Slot {
-    fn new(sender: mpsc::Sender<Chunk>, flows: &Flows) -> Self {
+    fn new(sender: mpsc::Sender<Chunk>, flows: &Flows, of: Of) -> Self {
         Self {
+            of,
             sender,
             _flow: flows.0.clone(),
             waiting: None,
@@ -202,8 +213,8 @@ impl StreamConsumer<Context> for ChunkConsumer {
         let count = available.len().min(MAX_CHUNK_BYTES);
         let data = Bytes::copy_from_slice(&available[..count]);
         direct.mark_read(count);
-        let chunk = Chunk::Data(data);
-        release(&mut store, cx, Effect::Chunk { permit, chunk });
+        let (of, chunk) = (self.0.of, Chunk::Data(data));
+        release(&mut store, cx, Effect::Chunk { of, permit, chunk });
         Poll::Ready(Ok(StreamResult::Completed))
     }
 }
@@ -231,7 +242,8 @@ impl FutureConsumer<Context> for EndConsumer {
         };
         if let Some(permit) = permit {
             let chunk = Chunk::End(how.map_err(|failure| failure.message));
-            release(&mut store, cx, Effect::Chunk { permit, chunk });
+            let of = self.0.of;
+            release(&mut store, cx, Effect::Chunk { of, permit, chunk });
         }
         Poll::Ready(Ok(()))
     }

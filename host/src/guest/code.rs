@@ -14,6 +14,7 @@ use wasmtime::component::{Component, InstancePre};
 use super::bindings::alarm::exports::dormouse::object::alarm_handler::GuestIndices as AlarmIndices;
 use super::bindings::call::exports::dormouse::object::call_handler::GuestIndices as CallIndices;
 use super::bindings::exports::dormouse::object::object as exports;
+use super::bindings::requirements::exports::dormouse::object::requirements as needs;
 use super::bindings::websocket::exports::dormouse::object::websocket_handler::GuestIndices as SocketIndices;
 use super::cache::Cache;
 use super::context::{Context, Identity, Who};
@@ -43,6 +44,22 @@ pub struct Class {
     pub call: bool,
 }
 
+/// What a component says it needs.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Need {
+    Namespace {
+        binding: String,
+        /// The class that it must lead to, if the code cares.
+        class: Option<String>,
+    },
+    Variable(String),
+    Secret(String),
+    /// A key-value store of the app.
+    Kv(String),
+    /// An SQL database of the app.
+    Database(String),
+}
+
 /// A component ready to be instantiated. Cheap to clone behind an `Arc`.
 pub struct Code {
     pre: InstancePre<Context>,
@@ -53,6 +70,7 @@ pub struct Code {
     call: Option<CallIndices>,
     websocket: Option<SocketIndices>,
     classes: Vec<Class>,
+    needs: Vec<Need>,
     digest: String,
 }
 
@@ -150,9 +168,10 @@ impl Code {
             worker: Worker::of(&pre),
             pre,
             classes: Vec::new(),
+            needs: Vec::new(),
             digest,
         };
-        code.classes = code.ask_classes().await?;
+        (code.classes, code.needs) = code.ask().await?;
         Ok(code)
     }
 
@@ -165,6 +184,12 @@ impl Code {
     #[must_use]
     pub fn worker(&self) -> Option<WorkerKind> {
         self.worker.as_ref().map(Worker::kind)
+    }
+
+    /// What it says it needs; empty for one that says nothing.
+    #[must_use]
+    pub fn needs(&self) -> &[Need] {
+        &self.needs
     }
 
     /// SHA-256 of the component, in hexadecimal digits.
@@ -239,10 +264,12 @@ impl Code {
         Ok(Instance::new(store, handlers, *limits))
     }
 
-    async fn ask_classes(&self) -> Result<Vec<Class>, LoadError> {
-        let Some(indices) = &self.indices else {
-            return Ok(Vec::new());
-        };
+    /// Its classes and its needs.
+    async fn ask(&self) -> Result<(Vec<Class>, Vec<Need>), LoadError> {
+        let needs = needs::GuestIndices::new(&self.pre);
+        if self.indices.is_none() && needs.is_err() {
+            return Ok((Vec::new(), Vec::new()));
+        }
         let failed = |error: wasmtime::Error| LoadError::Classes(format!("{error:#}"));
         let limits = Limits::default();
         let context = Context::new(
@@ -259,19 +286,49 @@ impl Code {
             .instantiate_async(&mut store)
             .await
             .map_err(failed)?;
-        let guest = indices.load(&mut store, &instance).map_err(failed)?;
-        let classes = guest.call_classes(&mut store).await.map_err(failed)?;
+        let classes = match &self.indices {
+            Some(indices) => {
+                let guest = indices.load(&mut store, &instance).map_err(failed)?;
+                guest.call_classes(&mut store).await.map_err(failed)?
+            }
+            // A worker alone.
+            None => Vec::new(),
+        };
         let handlers = ExportedHandlers {
             alarm: self.alarm.is_some(),
             call: self.call.is_some(),
             websocket: self.websocket.is_some(),
         };
-        if classes.is_empty() && self.worker.is_none() {
+        if self.indices.is_some() && classes.is_empty() && self.worker.is_none() {
             return Err(LoadError::Classes(
                 "it has none, and the component has no worker".to_owned(),
             ));
         }
-        checked(classes, &handlers)
+        let needs = match needs {
+            Ok(indices) => {
+                let guest = indices.load(&mut store, &instance).map_err(failed)?;
+                guest.call_needs(&mut store).await.map_err(failed)?
+            }
+            // It says nothing.
+            Err(_) => Vec::new(),
+        };
+        let mut needs: Vec<_> = needs.into_iter().map(Need::from).collect();
+        needs.sort();
+        Ok((checked(classes, &handlers)?, needs))
+    }
+}
+
+impl From<needs::Need> for Need {
+    fn from(need: needs::Need) -> Self {
+        match need {
+            needs::Need::Namespace(needs::NamespaceNeed { binding, class }) => {
+                Self::Namespace { binding, class }
+            }
+            needs::Need::Variable(name) => Self::Variable(name),
+            needs::Need::Secret(name) => Self::Secret(name),
+            needs::Need::Kv(name) => Self::Kv(name),
+            needs::Need::Database(name) => Self::Database(name),
+        }
     }
 }
 

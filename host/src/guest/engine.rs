@@ -1,20 +1,20 @@
 //! Engine: wasmtime's configuration, the linker and the epoch clock.
 //!
-//! One per process is enough; hosts in one process share it. The pool is sized
-//! from the kernel's limits, because memory maps (`vm.max_map_count`; about six
-//! each) and address space (`ulimit -v`), not memory, cap the number of live objects.
+//! One per process is enough; hosts in one process share it. The number of live
+//! objects comes from the kernel's limits, because memory maps (`vm.max_map_count`;
+//! about six each) and address space (`ulimit -v`), not memory, cap it.
 
 use std::time::Duration;
 
 use wasmtime::component::Linker;
-use wasmtime::{Config, InstanceAllocationStrategy, PoolingAllocationConfig};
+use wasmtime::{Config, InstanceAllocationStrategy};
 
 use super::context::Context;
 use super::imports;
 
 /// A busy guest gives way to others after one tick; the CPU limit is as coarse.
 const TICK: Duration = Duration::from_millis(10);
-/// Two for the stack, four for memory and table of an instance.
+/// Two for the stack, up to four for the memory of an instance.
 const MAPS_PER_INSTANCE: usize = 6;
 const LINUX_DEFAULT_MAPS: usize = 65_530;
 /// All that 32 bits can address. Where an instance has so much reserved, its code
@@ -78,23 +78,12 @@ impl std::fmt::Debug for Engine {
 }
 
 fn config(live_objects: usize, memory_bytes: usize) -> Config {
-    let instances = u32::try_from(live_objects).unwrap_or(u32::MAX / 8);
-    let mut pool = PoolingAllocationConfig::new();
-    pool.total_component_instances(instances)
-        // A component is several core instances: its own, the shims of its
-        // toolchain, and for interpreted languages the interpreter.
-        .total_core_instances(instances * 4)
-        .max_core_instances_per_component(64)
-        .total_memories(instances)
-        .max_memories_per_component(4)
-        .total_tables(instances * 3)
-        .max_tables_per_component(16)
-        .total_stacks(instances)
-        .max_memory_size(memory_bytes)
-        .table_elements(100_000);
     let mut config = Config::new();
     config
-        .allocation_strategy(InstanceAllocationStrategy::Pooling(pool))
+        // What an instance needs is mapped when it is made. A pool has all of it
+        // protected before the first request, and an instance of the pool takes more
+        // memory. Limits of an instance are those of `limits`.
+        .allocation_strategy(InstanceAllocationStrategy::OnDemand)
         // The data of a small guest is copied faster than it is mapped, and it
         // halves the maps of a live object.
         .memory_init_cow(false)

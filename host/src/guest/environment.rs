@@ -6,12 +6,14 @@ use std::sync::Arc;
 
 use crate::egress::Egress;
 use crate::id::Namespace;
+use crate::secrets::Secret;
 
 #[derive(Clone, Debug, Default)]
 pub struct Environment {
     pub vars: Vec<(String, String)>,
     /// Bindings to namespaces.
     pub namespaces: BTreeMap<String, Arc<Namespace>>,
+    pub secrets: BTreeMap<String, Secret>,
     /// How many calls may wait for each other, one inside the other.
     pub call_depth: u32,
     /// The way to the outside.

@@ -15,6 +15,7 @@ use dormouse_storage::Ticket;
 use futures_channel::oneshot as wasi_oneshot;
 use http_body::Frame;
 use http_body_util::{BodyExt as _, Empty, Full};
+use tokio::runtime::Handle;
 use tokio::sync::{mpsc, oneshot, watch};
 use wasmtime::AsContextMut as _;
 use wasmtime::component::Accessor;
@@ -283,7 +284,7 @@ impl WasiHttpHooks for Outside {
 /// Each piece of the body leaves like the request itself.
 fn gated(body: WasiBody, departures: Option<Departures>) -> Outgoing {
     let Some(departures) = departures else {
-        return body.map_err(Into::into).boxed_unsync();
+        return Kept(Some(body)).map_err(Into::into).boxed_unsync();
     };
     let frames = futures_util::stream::unfold((body, departures), |(mut body, departures)| async {
         let frame = body.frame().await?;
@@ -296,6 +297,47 @@ fn gated(body: WasiBody, departures: Option<Departures>) -> Outgoing {
         Some((frame, (body, departures)))
     });
     http_body_util::StreamBody::new(frames).boxed_unsync()
+}
+
+/// The body of a request of 0.2. A guest that writes to one that nobody reads any more,
+/// because the answer came first or the body has no length, is told of a broken
+/// connection; so what it still writes is read, up to its end.
+struct Kept(Option<WasiBody>);
+
+impl http_body::Body for Kept {
+    type Data = Bytes;
+    type Error = Error;
+
+    fn poll_frame(
+        mut self: Pin<&mut Self>,
+        cx: &mut Poller<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, Error>>> {
+        let Some(body) = &mut self.0 else {
+            return Poll::Ready(None);
+        };
+        let frame = ready!(Pin::new(body).poll_frame(cx));
+        if !matches!(frame, Some(Ok(_))) {
+            self.0 = None;
+        }
+        Poll::Ready(frame)
+    }
+
+    fn is_end_stream(&self) -> bool {
+        self.0.as_ref().is_none_or(http_body::Body::is_end_stream)
+    }
+
+    fn size_hint(&self) -> http_body::SizeHint {
+        let none = http_body::SizeHint::with_exact(0);
+        self.0.as_ref().map_or(none, http_body::Body::size_hint)
+    }
+}
+
+impl Drop for Kept {
+    fn drop(&mut self) {
+        if let (Some(mut body), Ok(runtime)) = (self.0.take(), Handle::try_current()) {
+            runtime.spawn(async move { while let Some(Ok(_)) = body.frame().await {} });
+        }
+    }
 }
 
 fn timeouts(options: Option<RequestOptions>) -> Timeouts {
@@ -324,7 +366,9 @@ fn explained(error: &egress::Error) -> Error {
         egress::Error::Denied { .. } => Error::HttpRequestDenied,
         egress::Error::Private { .. } => Error::DestinationIpProhibited,
         egress::Error::Invalid { .. } => Error::HttpRequestUriInvalid,
-        egress::Error::Unreachable { .. } => Error::ConnectionRefused,
+        egress::Error::Unreachable { .. } | egress::Error::Unscripted { .. } => {
+            Error::ConnectionRefused
+        }
         egress::Error::Late { .. } => Error::HttpResponseTimeout,
         egress::Error::Stalled { .. } => Error::ConnectionReadTimeout,
         egress::Error::Broken { .. } | egress::Error::Redirects { .. } => Error::HttpProtocolError,

@@ -27,7 +27,7 @@ use super::bindings::dormouse::object::types;
 use super::bindings::exports::dormouse::object::object::Guest;
 use super::bindings::websocket::exports::dormouse::object::websocket_handler::Guest as SocketGuest;
 use super::bindings::worker::exports::dormouse::object::worker::Guest as WorkerGuest;
-use super::body;
+use super::body::{self, Of};
 use super::context::{Context, Identity, Who};
 use super::gate::{SectionFailed, SectionId};
 use super::http::{self, Direct};
@@ -41,8 +41,8 @@ use crate::clock::Clock;
 use crate::socket::{Message, Outgoing, SocketId};
 
 use crate::event::{
-    Called, Chunk, Event, Fault, Kind, MethodAnswer, Reply, Request, RequestId, Reset, Response,
-    SqlAnswer, What,
+    Called, Chunk, Event, Fault, Kind, LookAnswer, MethodAnswer, Reply, Request, RequestId, Reset,
+    Response, What,
 };
 
 /// The answer that opens an accepted socket.
@@ -70,8 +70,9 @@ pub enum Effect {
         call: CallId,
         result: Result<Reply, Fault>,
     },
-    /// A piece of a response body.
+    /// A piece of a body.
     Chunk {
+        of: Of,
         permit: mpsc::OwnedPermit<Chunk>,
         chunk: Chunk,
     },
@@ -93,10 +94,8 @@ impl Effect {
     /// end of a transaction that is open.
     pub(super) const fn is_awaited(&self) -> bool {
         match self {
-            Self::Reply { .. }
-            | Self::Chunk { .. }
-            | Self::Frame { .. }
-            | Self::Broadcast { .. } => false,
+            Self::Chunk { of, .. } => matches!(of, Of::Request),
+            Self::Reply { .. } | Self::Frame { .. } | Self::Broadcast { .. } => false,
             Self::Call { .. } | Self::Depart(_) => true,
         }
     }
@@ -173,7 +172,7 @@ pub enum Exit {
 pub struct WakeError(#[from] wasmtime::Error);
 
 impl WakeError {
-    /// The pool is full: another instance must go first.
+    /// All places are taken: another instance must go first.
     #[must_use]
     pub fn is_pool_full(&self) -> bool {
         self.0.is::<wasmtime::PoolConcurrencyLimitError>()
@@ -309,7 +308,7 @@ pub(super) struct SessionEnded(pub(super) Arc<str>);
 pub(super) enum Returned {
     Response(types::Response),
     Alarms(Vec<Alarm>),
-    Sql(SqlAnswer),
+    Look(LookAnswer),
     Method(namespace::Answer),
     /// Nothing was done, or what was done is told by the fault.
     Fault(Fault),
@@ -475,9 +474,9 @@ fn start<'a>(
             alarm::start(accessor, handler, call.id, call.request_id, fire)
         }
         Kind::Alarms(action) => alarm::act(accessor, call.id, action),
-        Kind::Sql(text) => operator::run(accessor, call.id, &text),
-        kind => match &guest.websocket {
-            Some(handler) => socket::start(accessor, handler, call.id, call.request_id, kind),
+        Kind::Look(look) => operator::run(accessor, call.id, &look),
+        Kind::Socket(id, event) => match &guest.websocket {
+            Some(handler) => socket::start(accessor, handler, call.id, call.request_id, id, event),
             // Code without the handler ignores what it would handle.
             None => Ok(Box::pin(std::future::ready((
                 call.id,
@@ -548,11 +547,11 @@ fn answer(
         let result = match result {
             Ok(Returned::Done) => Ok(Reply::Done),
             Ok(Returned::Alarms(alarms)) => Ok(Reply::Alarms(alarms)),
-            Ok(Returned::Sql(answer)) => Ok(Reply::Sql(answer)),
+            Ok(Returned::Look(answer)) => Ok(Reply::Look(answer)),
             Ok(Returned::Fault(fault)) => Err(fault),
             Ok(Returned::Method(answer)) => Ok(Reply::Method(MethodAnswer {
                 value: answer.value,
-                body: body::lift(access.as_context_mut(), answer.body)?,
+                body: body::lift(access.as_context_mut(), answer.body, Of::Answer)?,
             })),
             Ok(Returned::Response(response)) => Ok(match socket {
                 Some(socket) if response.status == SWITCHING_PROTOCOLS => Reply::Upgrade {
@@ -563,7 +562,7 @@ fn answer(
                 _ => Reply::Response(Response {
                     status: response.status,
                     headers: response.headers,
-                    body: body::lift(access.as_context_mut(), response.body)?,
+                    body: body::lift(access.as_context_mut(), response.body, Of::Answer)?,
                 }),
             }),
             Err(failure) => Err(Fault::Guest(failure.message.into())),

@@ -145,11 +145,20 @@ fn hand_tasks_over() {
     }
 }
 
+/// A component is several core instances: its own, the shims of its toolchain, and for
+/// interpreted languages the interpreter.
+const CORE_INSTANCES: usize = 64;
+const MEMORIES: usize = 4;
+const TABLES: usize = 16;
+const TABLE_ELEMENTS: usize = 100_000;
+
 /// Refuses growth past the limit; the guest's allocator then gives up, which
 /// traps. Remembers that it refused, so that the trap gets its real name.
 #[derive(Debug)]
 pub(super) struct MemoryLimiter {
     limit_bytes: usize,
+    /// Of all memories together.
+    used_bytes: usize,
     pub(super) refused: bool,
 }
 
@@ -157,6 +166,7 @@ impl MemoryLimiter {
     pub(super) const fn new(limit_bytes: usize) -> Self {
         Self {
             limit_bytes,
+            used_bytes: 0,
             refused: false,
         }
     }
@@ -165,11 +175,16 @@ impl MemoryLimiter {
 impl ResourceLimiter for MemoryLimiter {
     fn memory_growing(
         &mut self,
-        _current: usize,
+        current: usize,
         desired: usize,
         _maximum: Option<usize>,
     ) -> wasmtime::Result<bool> {
-        let fits = desired <= self.limit_bytes;
+        let more = desired.saturating_sub(current);
+        let together = self.used_bytes.saturating_add(more);
+        let fits = together <= self.limit_bytes;
+        if fits {
+            self.used_bytes = together;
+        }
         self.refused |= !fits;
         Ok(fits)
     }
@@ -180,6 +195,18 @@ impl ResourceLimiter for MemoryLimiter {
         desired: usize,
         _maximum: Option<usize>,
     ) -> wasmtime::Result<bool> {
-        Ok(desired <= 100_000)
+        Ok(desired <= TABLE_ELEMENTS)
+    }
+
+    fn instances(&self) -> usize {
+        CORE_INSTANCES
+    }
+
+    fn tables(&self) -> usize {
+        TABLES
+    }
+
+    fn memories(&self) -> usize {
+        MEMORIES
     }
 }

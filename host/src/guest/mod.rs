@@ -33,7 +33,8 @@ mod stdio;
 mod worker;
 
 pub use alarm::{Run as AlarmRun, perform as perform_alarm_action};
-pub use code::{Class, Code, LoadError};
+pub use body::Of as BodyOf;
+pub use code::{Class, Code, LoadError, Need};
 pub use context::{Context, Identity};
 pub use engine::{Engine, EngineOptions};
 pub use environment::Environment;
@@ -41,6 +42,6 @@ pub use gate::SectionId;
 pub use http::Direct;
 pub use instance::{Call, CallId, Effect, Exit, Instance, Life, Load, Next, WakeError};
 pub use limits::Limits;
-pub use operator::run_asleep as run_sql_asleep;
+pub use operator::{run_asleep as look_asleep, set_budget};
 pub use report::{Interface, Report, inspect};
 pub use worker::WorkerKind;

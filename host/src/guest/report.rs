@@ -44,6 +44,7 @@ const KNOWN: &[(&str, &[&str], &[&str])] = &[
             "websocket",
             "namespace",
             "outgoing",
+            "secrets",
         ],
     ),
     (
@@ -101,6 +102,7 @@ const USED_EXPORTS: &[(&str, &str)] = &[
     ("dormouse:object/object", "0.1"),
     ("dormouse:object/alarm-handler", "0.1"),
     ("dormouse:object/call-handler", "0.1"),
+    ("dormouse:object/requirements", "0.1"),
     ("dormouse:object/websocket-handler", "0.1"),
     ("dormouse:object/worker", "0.1"),
     ("wasi:http/handler", "0.3"),

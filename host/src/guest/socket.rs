@@ -8,8 +8,8 @@ use super::bindings::websocket::exports::dormouse::object::websocket_handler::Gu
 use super::context::Context;
 use super::imports::websocket::Socket;
 use super::instance::{CallId, Returned, Running};
-use crate::event::{Kind, RequestId, SocketMessage};
-use crate::socket::SocketId;
+use crate::event::RequestId;
+use crate::socket::{SocketEvent, SocketId, SocketMessage};
 
 type Handle = Resource<Socket>;
 type Done = (Result<(), types::Failure>,);
@@ -19,35 +19,32 @@ pub(super) fn start<'a>(
     guest: &Guest,
     call: CallId,
     request: RequestId,
-    kind: Kind,
+    socket: SocketId,
+    event: SocketEvent,
 ) -> wasmtime::Result<Running<'a>> {
     let start = Start {
         accessor,
         call,
         request,
     };
-    match kind {
-        Kind::SocketMessage { socket, message } => {
+    match event {
+        SocketEvent::Message(message) => {
             let message = match message {
                 SocketMessage::Text(text) => websocket::Message::Text(text.to_string()),
                 SocketMessage::Binary(bytes) => websocket::Message::Binary(bytes.into()),
             };
             start.with(guest.func_on_message(), socket, |socket| (socket, message))
         }
-        Kind::SocketClosed {
-            socket,
+        SocketEvent::Closed {
             code,
             reason,
             was_clean,
         } => start.with(guest.func_on_close(), socket, |socket| {
             (socket, code, reason, was_clean)
         }),
-        Kind::SocketFailed { socket, message } => {
-            start.with(guest.func_on_error(), socket, |socket| (socket, message))
-        }
-        Kind::Fetch(_) | Kind::Called(_) | Kind::Alarm(_) | Kind::Alarms(_) | Kind::Sql(_) => {
-            wasmtime::bail!("this is no socket event")
-        }
+        SocketEvent::Failed(what) => start.with(guest.func_on_error(), socket, |socket| {
+            (socket, what.to_owned())
+        }),
     }
 }
 

@@ -6,7 +6,7 @@ use std::sync::PoisonError;
 
 use dormouse_storage::Error as StorageError;
 
-use super::{Front, Handle, load};
+use super::{Front, Handle};
 use crate::deploy::{self, Catalog, NewVersion, Pruned, Version, read_manifest};
 use crate::manifest::Manifest;
 use crate::object::Served;
@@ -133,8 +133,7 @@ impl Handle {
             manifest: manifest.clone(),
             worker: None,
         };
-        let clock = self.registry.clock();
-        let loaded = load(&self.engine, &self.cache, None, &app, clock).await;
+        let loaded = self.load(&app).await;
         let refused = |error: anyhow::Error| DeployError::Refused(error.root_cause().to_string());
         let (served, worker) = loaded.map_err(refused)?;
         let plan = self.compare(&now, &manifest, &served)?;
@@ -166,6 +165,14 @@ impl Handle {
             (
                 "limits.request_body_bytes",
                 before.limits.request_body_bytes != after.limits.request_body_bytes,
+            ),
+            (
+                "limits.request_header_bytes",
+                before.limits.request_header_bytes != after.limits.request_header_bytes,
+            ),
+            (
+                "limits.concurrent_requests",
+                before.limits.concurrent_requests != after.limits.concurrent_requests,
             ),
             (
                 "limits.database_mib",

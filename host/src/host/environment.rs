@@ -1,49 +1,151 @@
-//! What an app's code finds by name: the manifest's bindings, checked against the
-//! classes that are there. Used by `host`.
+//! What an app's code finds by name: bindings, variables, secrets, checked against what
+//! the code says it needs. Used by `host`.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use crate::clock::Clock;
+use super::Around;
+use crate::builtin::Builtin;
 use crate::egress::Egress;
-use crate::guest::{Code, Environment};
+use crate::guest::{Code, Environment, Need};
+use crate::id::Namespace;
 use crate::manifest::Manifest;
 use crate::object::namespaces;
+use crate::secrets::Secrets;
 
-/// What the code finds by name. A class is bound under its own name, unless the
-/// manifest gives that name to another.
+type Bound = BTreeMap<String, Arc<Namespace>>;
+
+/// What the code of the objects and of the worker in front, if that is a component of
+/// its own, finds by name.
+///
+/// # Errors
+/// All bindings to classes that are not there and all needs that are not met, at once.
 pub(super) fn environment(
     code: &Code,
+    front: Option<&Code>,
     manifest: &Manifest,
-    clock: &Clock,
+    secrets: &Secrets,
+    around: &Around,
 ) -> anyhow::Result<Environment> {
-    let classes: BTreeMap<_, _> = namespaces(code)
+    let mut problems = Vec::new();
+    let vars = manifest.vars.iter();
+    let mut kept = secrets.all(&manifest.name)?;
+    kept.extend(around.secrets.clone());
+    let environment = Environment {
+        vars: vars
+            .map(|(key, value)| (key.clone(), value.clone()))
+            .collect(),
+        namespaces: bound(code, manifest, &mut problems),
+        secrets: kept,
+        call_depth: manifest.limits.call_depth as u32,
+        egress: Arc::new(Egress::new(
+            manifest.outgoing.clone(),
+            around.clock.clone(),
+            around.script.clone(),
+        )?),
+    };
+    let needs = [Some(code), front].into_iter().flatten();
+    for need in needs.flat_map(Code::needs) {
+        let problem = missing(need, &environment, manifest);
+        if let Some(problem) = problem.filter(|problem| !problems.contains(problem)) {
+            problems.push(problem);
+        }
+    }
+    match problems.as_slice() {
+        [] => Ok(environment),
+        [problem] => anyhow::bail!("{problem}"),
+        problems => {
+            let count = problems.len();
+            let list = problems.join("\n  ");
+            anyhow::bail!("{count} things are missing\n  {list}")
+        }
+    }
+}
+
+/// A class is bound under its own name, unless the manifest gives that name to another.
+fn bound(code: &Code, manifest: &Manifest, problems: &mut Vec<String>) -> Bound {
+    let classes: Bound = namespaces(code)
         .into_iter()
         .map(|(class, namespace)| (class.to_string(), Arc::new(namespace)))
         .collect();
     let mut bound = classes.clone();
-    let mut wrong = Vec::new();
     for (binding, class) in &manifest.namespaces {
-        match classes.get(class) {
-            Some(namespace) => {
-                bound.insert(binding.clone(), namespace.clone());
-            }
-            None => wrong.push(format!("`namespaces.{binding}` leads to class `{class}`")),
+        if let Some(namespace) = classes.get(class) {
+            bound.insert(binding.clone(), namespace.clone());
+        } else {
+            let there: Vec<_> = classes.keys().map(String::as_str).collect();
+            problems.push(format!(
+                "`namespaces.{binding}` in dormouse.toml leads to class `{class}`, which the \
+                 component does not have; it has {}",
+                there.join(", ")
+            ));
         }
     }
-    anyhow::ensure!(
-        wrong.is_empty(),
-        "{} in dormouse.toml, which the component does not have; it has {}",
-        wrong.join(" and "),
-        classes.into_keys().collect::<Vec<_>>().join(", ")
-    );
-    let vars = manifest.vars.iter();
-    Ok(Environment {
-        vars: vars
-            .map(|(key, value)| (key.clone(), value.clone()))
-            .collect(),
-        namespaces: bound,
-        call_depth: manifest.limits.call_depth as u32,
-        egress: Arc::new(Egress::new(manifest.outgoing.clone(), clock.clone())),
-    })
+    for (section, builtin, stores) in stores(manifest) {
+        for (binding, name) in stores {
+            let taken = bound.insert(binding.clone(), builtin.store(name));
+            if taken.is_some() && !classes.contains_key(binding) {
+                problems.push(format!(
+                    "`{section}.{binding}` in dormouse.toml has the name of another binding; \
+                     choose another one"
+                ));
+            }
+        }
+    }
+    bound
+}
+
+type Texts = BTreeMap<String, String>;
+
+/// The sections that bind stores.
+fn stores(manifest: &Manifest) -> [(&'static str, Builtin, &Texts); 2] {
+    [
+        ("kv", Builtin::Kv, &manifest.kv),
+        ("databases", Builtin::Database, &manifest.databases),
+    ]
+}
+
+/// What to do about a need that is not met.
+fn missing(need: &Need, environment: &Environment, manifest: &Manifest) -> Option<String> {
+    match need {
+        Need::Namespace { binding, class } => {
+            let found = environment.namespaces.get(binding);
+            let class = class.as_deref();
+            match (found, class) {
+                // A mistake in the manifest is told already.
+                (None, _) if manifest.namespaces.contains_key(binding) => None,
+                (None, class) => Some(format!(
+                    "the code needs the namespace `{binding}`; add `{binding} = \"{}\"` to \
+                     `[namespaces]` in dormouse.toml",
+                    class.unwrap_or("Class")
+                )),
+                (Some(found), Some(class)) if *found.class != *class => Some(format!(
+                    "the code needs the namespace `{binding}` to lead to class `{class}`, but it \
+                     leads to `{}`; change it in `[namespaces]` in dormouse.toml",
+                    found.class
+                )),
+                (Some(_), _) => None,
+            }
+        }
+        Need::Variable(name) => (!manifest.vars.contains_key(name)).then(|| {
+            format!("the code needs the variable `{name}`; add it to `[vars]` in dormouse.toml")
+        }),
+        Need::Kv(name) => (!manifest.kv.contains_key(name)).then(|| {
+            format!(
+                "the code needs the key-value store `{name}`; add `{name} = \"{}\"` to `[kv]` in \
+                 dormouse.toml",
+                name.to_lowercase()
+            )
+        }),
+        Need::Database(name) => (!manifest.databases.contains_key(name)).then(|| {
+            format!(
+                "the code needs the database `{name}`; add `{name} = \"{}\"` to `[databases]` in \
+                 dormouse.toml",
+                name.to_lowercase()
+            )
+        }),
+        Need::Secret(name) => (!environment.secrets.contains_key(name)).then(|| {
+            format!("the code needs the secret `{name}`; keep it with `dormouse secret set {name}`")
+        }),
+    }
 }

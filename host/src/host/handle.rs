@@ -8,13 +8,16 @@ use std::sync::{Arc, PoisonError, RwLock};
 use anyhow::Context as _;
 use dormouse_storage::Storage;
 
-use super::{App, load};
+use super::{App, Around, Front, load};
 use crate::alarm::{Address, Alarms};
+use crate::clock::Clock;
 use crate::deploy::Catalog;
+use crate::egress::Script;
 use crate::guest::Engine;
 use crate::manifest::Manifest;
 use crate::measures::Measures;
 use crate::object::{Registry, Served};
+use crate::secrets::Secrets;
 use crate::server::{self, Assets};
 use crate::worker::Workers;
 
@@ -29,7 +32,9 @@ pub struct Handle {
     pub(super) data: Arc<Path>,
     /// Where compiled code is kept.
     pub(super) cache: Arc<Path>,
+    pub(super) around: Around,
     pub(super) limits: server::Limits,
+    pub(super) secrets: Secrets,
     pub(super) manifest: Arc<RwLock<Arc<Manifest>>>,
     pub(super) public: Option<SocketAddr>,
     pub(super) catalog: Arc<Catalog>,
@@ -101,6 +106,18 @@ impl Handle {
         self.registry.measures()
     }
 
+    /// What answers in place of the outside, in a test.
+    #[must_use]
+    pub const fn script(&self) -> Option<&Script> {
+        self.around.script.as_ref()
+    }
+
+    /// The time that host and guests see.
+    #[must_use]
+    pub const fn clock(&self) -> &Clock {
+        &self.around.clock
+    }
+
     /// A door to the objects beside the public one.
     #[must_use]
     pub fn door(&self) -> server::Door {
@@ -121,8 +138,7 @@ impl Handle {
     /// Serves other code from now on. Objects keep their state; events in flight
     /// finish on the old code. On an error nothing has changed.
     pub async fn deploy(&self, app: App) -> anyhow::Result<()> {
-        let (served, worker) =
-            load(&self.engine, &self.cache, None, &app, self.registry.clock()).await?;
+        let (served, worker) = self.load(&app).await?;
         self.registry.replace(served);
         self.workers.replace(worker);
         self.assets.replace(app.manifest.assets.clone());
@@ -133,6 +149,18 @@ impl Handle {
         // Their class may have come back.
         self.alarms.retry_now();
         Ok(())
+    }
+
+    pub(super) async fn load(&self, app: &App) -> anyhow::Result<(Served, Front)> {
+        load(
+            &self.engine,
+            &self.cache,
+            &self.secrets,
+            None,
+            app,
+            &self.around,
+        )
+        .await
     }
 
     /// Ends when the host cannot go on: writing the commit log failed, and only a

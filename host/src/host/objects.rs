@@ -4,15 +4,18 @@ use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
-use dormouse_storage::{Error as StorageError, ObjectKey, OperatorAnswer, Storage};
+use dormouse_storage::{
+    Error as StorageError, KvEntry, KvList, ObjectKey, OperatorAnswer, Storage,
+};
 use tokio::sync::oneshot;
 
-use super::Handle;
+use super::{Handle, NoMoment};
 use crate::alarm::Address;
-use crate::event::{Event, Fault, Kind, Reply, RequestId, Reset, SqlAnswer, SqlText};
+use crate::builtin::Builtin;
+use crate::event::{Event, Fault, Kind, Look, LookAnswer, Reply, RequestId, Reset, SqlText};
 use crate::id::{self, Namespace, ObjectId, ObjectName};
 use crate::object::Present;
-use crate::socket::SocketInfo;
+use crate::socket::{SocketId, SocketInfo};
 
 /// One object, as a list shows it.
 #[derive(Clone, Debug)]
@@ -68,8 +71,20 @@ pub enum AskError {
     Id(#[from] id::Error),
     #[error("no object {0} has ever written anything; `dormouse objects` lists those that have")]
     NoObject(String),
+    #[error(
+        "no database is bound to {binding:?}; bound are: {}; add it to `[databases]` in dormouse.toml",
+        known.join(", ")
+    )]
+    NoDatabase { binding: String, known: Vec<String> },
     #[error(transparent)]
     Statement(StorageError),
+    #[error(transparent)]
+    Moment(#[from] NoMoment),
+    /// What storage said to a travel in time.
+    #[error(transparent)]
+    Travel(StorageError),
+    #[error("the sockets of {0} do not close; try again")]
+    SocketsOpen(String),
     #[error(transparent)]
     Fault(#[from] Fault),
 }
@@ -95,9 +110,13 @@ impl Handle {
         })
     }
 
-    fn find(&self, class: &str, object: &str) -> Result<(Namespace, ObjectName), AskError> {
+    pub(super) fn find(
+        &self,
+        class: &str,
+        object: &str,
+    ) -> Result<(Namespace, ObjectName), AskError> {
         let served = self.registry.served();
-        let namespace = served.namespaces.get(class);
+        let namespace = served.namespace(class);
         let namespace = namespace.ok_or_else(|| AskError::UnknownClass {
             class: class.to_owned(),
             known: self.classes(),
@@ -116,7 +135,7 @@ impl Handle {
     pub async fn objects(&self, query: ObjectQuery) -> Result<Objects, AskError> {
         let classes = match &query.class {
             Some(class) => vec![self.address(class, "")?.class],
-            None => self.registry.served().namespaces.keys().cloned().collect(),
+            None => self.all_classes(),
         };
         let (storage, present) = (self.storage.clone(), self.registry.present());
         let now = self.registry.clock().now();
@@ -126,6 +145,16 @@ impl Handle {
         listed.map_err(AskError::Statement)
     }
 
+    /// With the built-in ones, if the app has stores.
+    fn all_classes(&self) -> Vec<Arc<str>> {
+        let (served, manifest) = (self.registry.served(), self.manifest());
+        let kv = (!manifest.kv.is_empty()).then_some(Builtin::Kv);
+        let databases = (!manifest.databases.is_empty()).then_some(Builtin::Database);
+        let builtin = kv.into_iter().chain(databases);
+        let builtin = builtin.map(|builtin| builtin.namespace().class.clone());
+        served.namespaces.keys().cloned().chain(builtin).collect()
+    }
+
     /// Runs SQL on one object between its turns; an object that sleeps sleeps on.
     pub async fn sql(
         &self,
@@ -133,21 +162,60 @@ impl Handle {
         object: &str,
         text: SqlText,
     ) -> Result<OperatorAnswer, AskError> {
+        match self.ask(class, object, Kind::Look(Look::Sql(text))).await? {
+            Reply::Look(LookAnswer::Rows(rows)) => Ok(rows),
+            Reply::Look(LookAnswer::Failed(error)) => Err(AskError::Statement(error)),
+            _ => Err(AskError::NoObject(format!("{class}/{object}"))),
+        }
+    }
+
+    /// The object's key-value pairs, ordered by key; an object that sleeps sleeps on.
+    pub async fn pairs(&self, class: &str, object: &str) -> Result<Vec<KvEntry>, AskError> {
+        let mut pairs: Vec<KvEntry> = Vec::new();
+        loop {
+            let list = KvList {
+                start_after: pairs.last().map(|(key, _)| key.clone()),
+                ..KvList::default()
+            };
+            match self
+                .ask(class, object, Kind::Look(Look::Pairs(list)))
+                .await?
+            {
+                Reply::Look(LookAnswer::Pairs(page)) => {
+                    pairs.extend(page.entries);
+                    if page.done {
+                        return Ok(pairs);
+                    }
+                }
+                Reply::Look(LookAnswer::Failed(error)) => return Err(AskError::Statement(error)),
+                _ => return Err(AskError::NoObject(format!("{class}/{object}"))),
+            }
+        }
+    }
+
+    pub(super) async fn ask(
+        &self,
+        class: &str,
+        object: &str,
+        kind: Kind,
+    ) -> Result<Reply, AskError> {
         let (namespace, id) = self.find(class, object)?;
         let (reply, answer) = oneshot::channel();
         let event = Event {
             request_id: RequestId::next(),
-            kind: Kind::Sql(text),
+            kind,
             reply,
         };
         self.registry.deliver(&namespace, id, event);
         // A channel closed without an answer: the task was torn down with the host.
         let answer = answer.await;
-        match answer.unwrap_or(Err(Fault::Reset(Reset::ShuttingDown)))? {
-            Reply::Sql(SqlAnswer::Rows(rows)) => Ok(rows),
-            Reply::Sql(SqlAnswer::Failed(error)) => Err(AskError::Statement(error)),
-            _ => Err(AskError::NoObject(format!("{class}/{object}"))),
-        }
+        Ok(answer.unwrap_or(Err(Fault::Reset(Reset::ShuttingDown)))?)
+    }
+
+    /// What is attached to one of the object's sockets.
+    #[must_use]
+    pub fn attachment(&self, object: &Address, socket: SocketId) -> Option<Vec<u8>> {
+        self.registry.hub(object)?.attachment(socket)
     }
 
     #[must_use]

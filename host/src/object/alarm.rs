@@ -10,7 +10,7 @@ use super::caller::Caller;
 use super::registry::Registry;
 use crate::alarm::{Address, Answer, Deliver, Fire, Note, counts};
 use crate::event::{AlarmAction, Event, Fault, Kind, Reply, RequestId, Reset};
-use crate::guest::{AlarmRun, Identity, perform_alarm_action, run_sql_asleep};
+use crate::guest::{AlarmRun, Identity, look_asleep, perform_alarm_action};
 use crate::id::ObjectName;
 
 pub(super) const fn is_alarm(event: &Event) -> bool {
@@ -50,7 +50,7 @@ pub(super) fn look(database: &mut Database, event: Event, note: &Note, now_ms: i
             Err(error) => Err(error),
         },
         Kind::Alarms(action) => act(database, action, note, now_ms),
-        Kind::Sql(text) => run_sql_asleep(database, text).map(Reply::Sql),
+        Kind::Look(look) => look_asleep(database, look).map(Reply::Look),
         _ => return Asleep::Wake(event),
     };
     Asleep::Answered(Answered {

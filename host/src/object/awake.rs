@@ -142,7 +142,7 @@ impl<'a> Awake<'a> {
     fn send(&mut self, effects: Vec<Effect>) {
         for effect in effects {
             match effect {
-                Effect::Chunk { permit, chunk } => drop(permit.send(chunk)),
+                Effect::Chunk { permit, chunk, .. } => drop(permit.send(chunk)),
                 Effect::Frame { socket, frame } => self.around.hub.transmit(socket, frame),
                 Effect::Broadcast { sockets, message } => {
                     self.around.hub.transmit_to_all(&sockets, &message);
@@ -219,14 +219,17 @@ impl<'a> Awake<'a> {
 
     /// Starts leaving when the registry asks for it.
     fn obey(&mut self, flags: u8) {
-        if self.leaving.is_some() || flags & (REPLACE | CLOSE) == 0 {
+        let asked = flags & (REPLACE | CLOSE);
+        if self.leaving.is_some() || (asked == 0 && !self.mailbox.wants_sleep()) {
             return;
         }
-        let late = if flags & CLOSE == 0 {
+        let late = if asked & CLOSE != 0 {
+            Reset::ShuttingDown
+        } else if asked & REPLACE != 0 {
             let limit_ms = self.around.options.drain.as_millis() as u64;
             Reset::Replaced { limit_ms }
         } else {
-            Reset::ShuttingDown
+            Reset::Operator
         };
         self.leaving = Some(Leaving {
             timeout: self.around.clock.sleep(self.around.options.drain),

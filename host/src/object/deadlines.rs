@@ -27,7 +27,7 @@ impl Deadlines {
     pub(super) fn add(&mut self, call: CallId, kind: &Kind, around: &Surroundings<'_>) {
         let (limit, late): (_, fn(u64) -> Reset) = match kind {
             Kind::Alarm(_) => (Some(RUN_LIMIT), |limit_ms| Reset::AlarmTimeout { limit_ms }),
-            Kind::SocketMessage { .. } | Kind::SocketClosed { .. } | Kind::SocketFailed { .. } => {
+            Kind::Socket(..) => {
                 let limit = around.hub.event_timeout();
                 (limit, |limit_ms| Reset::SocketTimeout { limit_ms })
             }

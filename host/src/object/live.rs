@@ -11,10 +11,13 @@ use tokio::sync::OwnedSemaphorePermit;
 use super::alarm::{self, Asleep};
 use super::awake::{Awake, Surroundings};
 use super::caller::Caller;
-use super::mailbox::Mailbox;
+use super::held::Hold;
+use super::mailbox::{Given, Mailbox};
+use super::native::Native;
 use super::registry::{Inner, Key, Registry, Served};
 use super::signal::{EVICT, REPLACE, RESET, Signal};
 use crate::alarm::{Address, Note};
+use crate::builtin::Builtin;
 use crate::event::{Event, Fault};
 use crate::guest::{Identity, Instance};
 use crate::id::ObjectName;
@@ -53,8 +56,11 @@ impl Live {
     }
 
     pub(super) async fn run(mut self) {
-        while let Some(event) = self.mailbox.next().await {
-            self.live_once(event).await;
+        while let Some(given) = self.mailbox.next().await {
+            match given {
+                Given::Event(event) => self.live_once(event).await,
+                Given::Hold(hold) => self.sleep_through(hold).await,
+            }
             if self.registry.retire(&self.key, &self.mailbox) {
                 return;
             }
@@ -75,11 +81,18 @@ impl Live {
             }
         };
         self.learn_name(&mut database);
+        if let Some(class) = Builtin::of(&self.key.class) {
+            return self
+                .live_natively(class, &served, &note, database, event)
+                .await;
+        }
         let (mut instance, room) = match self.wake(&served, database).await {
             Ok(awoken) => awoken,
             Err(fault) => return Caller::of(event).0.answer(&self.who, Err(fault)),
         };
         self.registry.measures.wake(&self.key.class);
+        let object = tracing::field::display(&self.who.object);
+        tracing::debug!(target: crate::object::WAKES, class = &*self.key.class, object, "woken");
         let registry = Registry::from(self.registry.clone());
         let around = Surroundings {
             who: &self.who,
@@ -104,6 +117,37 @@ impl Live {
             let now_ms = self.registry.clock.unix_ms();
             alarm::after(self.database(), &ended, &runs, &note, now_ms);
         }
+    }
+
+    /// The same for an object of a built-in class.
+    async fn live_natively(
+        &mut self,
+        class: Builtin,
+        served: &Served,
+        note: &Note,
+        database: Database,
+        event: Event,
+    ) {
+        let registry = Registry::from(self.registry.clone());
+        let around = Surroundings {
+            who: &self.who,
+            registry: &registry,
+            signal: &self.signal,
+            hub: &self.hub,
+            note,
+            clock: &self.registry.clock,
+            options: &served.options,
+        };
+        let native = Native::new(class, &mut self.mailbox, around, database);
+        if let Some(dead) = native.run(event).await {
+            self.registry.dead.send_replace(Some(dead));
+        }
+    }
+
+    async fn sleep_through(&self, hold: Hold) {
+        let (storage, note) = (self.registry.storage.clone(), self.note());
+        let now_ms = self.registry.clock.unix_ms();
+        hold.run(storage, self.database(), note, now_ms).await;
     }
 
     fn database(&self) -> Database {

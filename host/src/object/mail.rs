@@ -1,38 +1,43 @@
 //! Mail: how a pump reaches the object behind its socket.
 
+use std::sync::Arc;
+
 use tokio::sync::oneshot;
 
 use super::registry::{Key, Registry};
 use crate::clock::Clock;
-use crate::event::{Event, Fault, Kind, Reply, RequestId};
+use crate::event::{Event, Fault, Kind, RequestId};
 use crate::guest::Identity;
-use crate::socket::{Deliver, Owner};
+use crate::socket::{Deliver, Delivered, Owner, SocketEvent, SocketId};
 
 /// One object's address, kept by each of its sockets.
 #[derive(Debug)]
 pub struct Mail {
     registry: Registry,
-    owner: Owner,
+    owner: Arc<Owner>,
 }
 
 impl Mail {
     #[must_use]
-    pub const fn new(registry: Registry, owner: Owner) -> Self {
+    pub const fn new(registry: Registry, owner: Arc<Owner>) -> Self {
         Self { registry, owner }
     }
 }
 
 impl Deliver for Mail {
-    fn deliver(&self, kind: Kind) -> oneshot::Receiver<Result<Reply, Fault>> {
+    async fn deliver(&self, socket: SocketId, event: SocketEvent) -> Delivered {
         let (reply, answer) = oneshot::channel();
         let event = Event {
             request_id: RequestId::next(),
-            kind,
+            kind: Kind::Socket(socket, event),
             reply,
         };
-        let Owner { class, object } = self.owner.clone();
+        let Owner { class, object } = Owner::clone(&self.owner);
         self.registry.call(Identity { class, object }, event);
-        answer
+        match answer.await {
+            Ok(Err(Fault::Overloaded { .. } | Fault::Exhausted(_))) => Delivered::Busy,
+            _ => Delivered::Done,
+        }
     }
 
     fn is_handled(&self) -> bool {

@@ -11,6 +11,7 @@ use std::task::{Context, Poll};
 
 use tokio::sync::mpsc::{self, error::TrySendError};
 
+use super::held::Hold;
 use crate::chain::{During, InstanceId};
 use crate::event::Event;
 
@@ -19,12 +20,22 @@ use crate::event::Event;
 pub(super) struct Sender {
     outside: mpsc::Sender<Event>,
     calls: mpsc::Sender<Event>,
+    holds: mpsc::UnboundedSender<Hold>,
+}
+
+/// What an object that sleeps is given.
+#[derive(Debug)]
+pub(super) enum Given {
+    Event(Event),
+    Hold(Hold),
 }
 
 #[derive(Debug)]
 pub(super) struct Mailbox {
     outside: mpsc::Receiver<Event>,
     calls: mpsc::Receiver<Event>,
+    /// Work that wants the object asleep. An operator's, so there is little of it.
+    holds: mpsc::UnboundedReceiver<Hold>,
     /// Calls that were looked at and found no room, oldest first.
     aside: VecDeque<Event>,
     capacity: usize,
@@ -60,13 +71,16 @@ impl Entrance<'_> {
 pub(super) fn mailbox(capacity: usize) -> (Sender, Mailbox) {
     let (outside_sender, outside) = mpsc::channel(capacity);
     let (calls_sender, calls) = mpsc::channel(capacity);
+    let (holds_sender, holds) = mpsc::unbounded_channel();
     let sender = Sender {
         outside: outside_sender,
         calls: calls_sender,
+        holds: holds_sender,
     };
     let mailbox = Mailbox {
         outside,
         calls,
+        holds,
         aside: VecDeque::new(),
         capacity,
     };
@@ -83,6 +97,11 @@ impl Sender {
         room.try_send(event).map_err(Box::new)
     }
 
+    /// Lost with its answer if the slot is about to close for ever.
+    pub(super) fn hold(&self, hold: Hold) {
+        drop(self.holds.send(hold));
+    }
+
     pub(super) fn capacity(&self) -> usize {
         self.outside.max_capacity()
     }
@@ -90,18 +109,28 @@ impl Sender {
 
 impl Mailbox {
     pub(super) fn is_empty(&self) -> bool {
-        self.aside.is_empty() && self.outside.is_empty() && self.calls.is_empty()
+        let events = self.aside.len() + self.outside.len() + self.calls.len();
+        events == 0 && !self.wants_sleep()
     }
 
-    /// The next event, whatever it is.
-    pub(super) async fn next(&mut self) -> Option<Event> {
+    /// Whether somebody waits for the object to sleep.
+    pub(super) fn wants_sleep(&self) -> bool {
+        !self.holds.is_empty()
+    }
+
+    /// The next thing for an object that sleeps, whatever it is.
+    pub(super) async fn next(&mut self) -> Option<Given> {
+        if let Ok(hold) = self.holds.try_recv() {
+            return Some(Given::Hold(hold));
+        }
         if let Some(event) = self.aside.pop_front() {
-            return Some(event);
+            return Some(Given::Event(event));
         }
         tokio::select! {
             biased;
-            event = self.calls.recv() => event,
-            event = self.outside.recv() => event,
+            hold = self.holds.recv() => hold.map(Given::Hold),
+            event = self.calls.recv() => event.map(Given::Event),
+            event = self.outside.recv() => event.map(Given::Event),
         }
     }
 

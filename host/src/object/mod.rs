@@ -9,12 +9,17 @@ mod alarm;
 mod awake;
 mod caller;
 mod deadlines;
+mod held;
 mod live;
 mod mail;
 mod mailbox;
+mod native;
 mod registry;
 mod section;
 mod signal;
+
+/// The target of the record at debug level that tells of every new instance.
+pub const WAKES: &str = "dormouse::wakes";
 
 pub use mail::Mail;
 pub use registry::{Options, Present, Registry, Served, namespaces};

@@ -15,19 +15,21 @@ use tokio::sync::mpsc::error::TrySendError;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, watch};
 
 use super::caller::Caller;
+use super::held::Hold;
 use super::live::Live;
 use super::mailbox::{self, Mailbox, mailbox};
 use super::signal::{CLOSE, EVICT, REPLACE, RESET, Signal};
 use crate::alarm::{Address, Alarms};
+use crate::builtin::Builtin;
 use crate::clock::{Clock, Moment};
-use crate::event::{Event, Fault};
+use crate::event::{Event, Fault, Reset};
 use crate::guest::{Code, Environment, Identity, Limits};
 use crate::id::{Namespace, ObjectId, ObjectName};
 use crate::measures::Measures;
 use crate::socket::Hub;
 
 const SHARDS: usize = 64;
-/// How many idle objects make room at once when the pool is full.
+/// How many idle objects make room at once when all places are taken.
 const EVICT_BATCH: usize = 32;
 /// How long a wake waits for room before it gives up.
 const ROOM_TIMEOUT: Duration = Duration::from_secs(5);
@@ -47,7 +49,7 @@ pub struct Options {
 }
 
 /// Code together with what it runs under: replaced as a whole by a deployment.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub struct Served {
     pub code: Arc<Code>,
     pub namespaces: HashMap<Arc<str>, Namespace>,
@@ -70,7 +72,7 @@ pub(super) struct Inner {
     pub(super) measures: Measures,
     served: RwLock<Arc<Served>>,
     shards: Vec<Mutex<HashMap<Key, Entry>>>,
-    /// One permit for each instance that the pool can hold.
+    /// One permit for each instance that there is a place for.
     room: Arc<Semaphore>,
     closing: AtomicBool,
     /// Set once: nothing can be made durable any more.
@@ -158,6 +160,17 @@ impl Served {
     }
 }
 
+impl Served {
+    /// The objects of a class, built-in ones included.
+    #[must_use]
+    pub fn namespace(&self, class: &str) -> Option<&Namespace> {
+        match self.namespaces.get(class) {
+            None => Builtin::of(class).map(Builtin::namespace),
+            found => found,
+        }
+    }
+}
+
 /// The classes of `code`, each with a namespace named after it. The name of the app
 /// has no part in ids: renaming it must not lose its objects from sight.
 #[must_use]
@@ -227,6 +240,20 @@ impl Registry {
             let Refused { event, fault } = *refused;
             Caller::of(event).0.answer(&who, Err(fault));
         }
+    }
+
+    /// Does `work` while the object sleeps and nobody can wake it. Events at work have
+    /// `drain` to finish; those that come meanwhile are handled afterwards.
+    pub async fn while_asleep<T: Send + 'static>(
+        &self,
+        who: &Identity,
+        work: impl FnOnce(&Storage) -> T + Send + 'static,
+    ) -> Result<T, Fault> {
+        let (hold, done) = Hold::new(work);
+        self.0.hold(who, hold)?;
+        // Without an answer the task was torn down with the host, or the work failed.
+        done.await
+            .map_err(|_| Fault::Reset(Reset::Storage("the work on it was not finished".into())))
     }
 
     #[must_use]
@@ -354,19 +381,8 @@ impl Inner {
             id: object.id,
         };
         let mut shard = self.shard(&key);
-        let slot_key = key.clone();
-        let entry = match shard.entry(key) {
-            hash_map::Entry::Occupied(entry) => entry.into_mut(),
-            hash_map::Entry::Vacant(entry) => entry.insert(Entry::default()),
-        };
-        if entry.name.is_none() {
-            entry.name.clone_from(&object.name);
-        }
-        let hub = &entry.hub;
-        let slot = entry
-            .slot
-            .get_or_insert_with(|| self.open_slot(&slot_key, object.clone(), hub.clone()));
-        self.measures.event(&slot_key.class, &event.kind);
+        let slot = self.slot(&mut shard, &key, object);
+        self.measures.event(&key.class, &event.kind);
         match slot.mailbox.try_send(event).map_err(|error| *error) {
             Ok(()) => Ok(()),
             Err(TrySendError::Full(event)) => {
@@ -375,6 +391,38 @@ impl Inner {
             }
             Err(TrySendError::Closed(event)) => Err(Refused::new(event, Fault::ShuttingDown)),
         }
+    }
+
+    fn hold(self: &Arc<Self>, who: &Identity, hold: Hold) -> Result<(), Fault> {
+        if self.closing.load(Ordering::Acquire) {
+            return Err(Fault::ShuttingDown);
+        }
+        let key = Key {
+            class: who.class.clone(),
+            id: who.object.id,
+        };
+        let mut shard = self.shard(&key);
+        let slot = self.slot(&mut shard, &key, &who.object);
+        slot.mailbox.hold(hold);
+        // An instance looks at its mailbox again; the flag alone may be lowered unseen.
+        slot.signal.raise(EVICT);
+        Ok(())
+    }
+
+    /// The slot of an object, which is opened if need be.
+    fn slot<'a>(
+        self: &Arc<Self>,
+        shard: &'a mut HashMap<Key, Entry>,
+        key: &Key,
+        object: &ObjectName,
+    ) -> &'a Slot {
+        let entry = shard.entry(key.clone()).or_default();
+        if entry.name.is_none() {
+            entry.name.clone_from(&object.name);
+        }
+        let hub = &entry.hub;
+        let slot = &mut entry.slot;
+        slot.get_or_insert_with(|| self.open_slot(key, object.clone(), hub.clone()))
     }
 
     fn open_slot(self: &Arc<Self>, key: &Key, object: ObjectName, hub: Arc<Hub>) -> Slot {

@@ -156,7 +156,7 @@ impl Door {
         let (request, overflow) = self
             .request(&parts, route.rest, client.body, client.wish.as_ref())
             .await?;
-        let answer = self.deliver(namespace, object, request_id, request);
+        let answer = self.deliver(namespace, object, request_id, Kind::Fetch(request));
         let result = self.unless_crossed(overflow, answer).await?;
         let explain = |fault: &Fault| Problem::of(fault, request_id);
         Ok(self.answer(result, client.wish, &parts.method, explain))
@@ -216,17 +216,28 @@ impl Door {
         }
     }
 
-    async fn deliver(
+    /// The objects of a class, built-in ones included.
+    pub(super) fn any_namespace(&self, class: &str) -> Result<Namespace, Problem> {
+        let served = self.registry.served();
+        let namespace = served.namespace(class).cloned();
+        namespace.ok_or_else(|| self.unknown_class(class))
+    }
+
+    pub(super) const fn request_body_bytes(&self) -> u64 {
+        self.limits.request_body_bytes
+    }
+
+    pub(super) async fn deliver(
         &self,
         namespace: &Namespace,
         object: ObjectName,
         request_id: RequestId,
-        request: event::Request,
+        kind: Kind,
     ) -> Result<Reply, Fault> {
         let (reply, answer) = oneshot::channel();
         let event = Event {
             request_id,
-            kind: Kind::Fetch(request),
+            kind,
             reply,
         };
         self.registry.deliver(namespace, object, event);
@@ -262,7 +273,8 @@ impl Door {
             "urn:dormouse:problem:headers-too-large",
             "Request headers too large",
             format!(
-                "the headers have {bytes} bytes, the limit is {limit}; send fewer or shorter ones"
+                "the headers have {bytes} bytes, the limit is {limit}; send fewer or shorter ones, or \
+                 raise `limits.request_header_bytes`"
             ),
         ))
     }
@@ -366,7 +378,7 @@ fn connection_options(headers: &HeaderMap) -> Vec<HeaderName> {
         .collect()
 }
 
-fn broken_body(why: String) -> Problem {
+pub(super) fn broken_body(why: String) -> Problem {
     Problem::new(
         StatusCode::BAD_REQUEST,
         "urn:dormouse:problem:broken-body",

@@ -91,9 +91,15 @@ impl Server {
     /// A client's end of a connection that no network carries.
     #[must_use]
     pub fn connect(&self) -> DuplexStream {
+        self.connect_to(&self.door)
+    }
+
+    /// The same to another door.
+    #[must_use]
+    pub fn connect_to(&self, door: &Door) -> DuplexStream {
         let (client, server) = tokio::io::duplex(PIPE_BYTES);
         let connection = protocol(self.header_bytes)
-            .serve_connection_with_upgrades(TokioIo::new(server), service(&self.door))
+            .serve_connection_with_upgrades(TokioIo::new(server), service(door))
             .into_owned();
         tokio::spawn(carry(connection));
         client
@@ -109,8 +115,13 @@ impl Server {
 
 impl Listening {
     /// Far more than `header_bytes` of headers end a connection.
-    pub async fn start(at: SocketAddr, door: impl Serve, header_bytes: usize) -> io::Result<Self> {
-        Self::on(TcpListener::bind(at).await?, None, door, header_bytes)
+    pub async fn start(
+        at: SocketAddr,
+        tls: Option<Tls>,
+        door: impl Serve,
+        header_bytes: usize,
+    ) -> io::Result<Self> {
+        Self::on(TcpListener::bind(at).await?, tls, door, header_bytes)
     }
 
     fn on(

@@ -9,6 +9,7 @@ mod assets;
 mod body;
 mod ingress;
 mod listen;
+mod method;
 mod problem;
 mod reply;
 mod tls;

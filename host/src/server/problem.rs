@@ -30,7 +30,10 @@ pub(crate) struct Problem {
     retryable: bool,
     /// The classes that are there, when one was asked for that is not.
     #[serde(skip_serializing_if = "Option::is_none")]
-    classes: Option<Vec<String>>,
+    classes: Option<Box<[String]>>,
+    /// The error that a method declares.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    error: Option<Box<serde_json::Value>>,
 }
 
 impl Problem {
@@ -48,6 +51,7 @@ impl Problem {
             request: None,
             retryable: false,
             classes: None,
+            error: None,
         }
     }
 
@@ -62,7 +66,12 @@ impl Problem {
     }
 
     pub(crate) fn with_classes(mut self, classes: Vec<String>) -> Self {
-        self.classes = Some(classes);
+        self.classes = Some(classes.into());
+        self
+    }
+
+    pub(crate) fn with_error(mut self, error: serde_json::Value) -> Self {
+        self.error = Some(Box::new(error));
         self
     }
 

@@ -52,7 +52,7 @@ pub(super) fn respond(
             Reply::Upgrade { .. }
             | Reply::Method(_)
             | Reply::Alarms(_)
-            | Reply::Sql(_)
+            | Reply::Look(_)
             | Reply::Done,
         ) => refuse(&Invalid::Status(101)),
         Err(fault) => explain(&fault).into_response(),

@@ -98,7 +98,7 @@ pub struct OpenSocket {
     pub id: SocketId,
     /// Whose it is. Not always the object that the client asked: a request can be
     /// passed on.
-    pub owner: Owner,
+    pub owner: Arc<Owner>,
     pub(super) hub: Arc<Hub>,
     pub(super) line: Arc<Line>,
 }
@@ -132,7 +132,7 @@ impl Hub {
         state.sockets.insert(id, entry);
         Ok(OpenSocket {
             id,
-            owner,
+            owner: Arc::new(owner),
             hub: self.clone(),
             line,
         })

@@ -1,4 +1,5 @@
-//! What goes out on sockets: messages encoded once, however many receive them.
+//! What goes out on sockets: messages encoded once, however many receive them. And
+//! what comes in: events for the object.
 //!
 //! Made by the guest's imports and by the hub, written by the pumps. Frames of a
 //! server are not masked, so all receivers share one encoding, compressed or not.
@@ -17,6 +18,26 @@ use super::deflate::Deflate;
 const JOINED_BYTES: usize = 16 << 10;
 /// Smaller messages gain too little by compression to pay for it.
 const COMPRESS_FROM_BYTES: usize = 1 << 10;
+
+/// What a socket tells its object.
+#[derive(Clone, Debug)]
+pub enum SocketEvent {
+    Message(SocketMessage),
+    /// The socket is closed; it is gone once this is handled.
+    Closed {
+        code: u16,
+        reason: String,
+        was_clean: bool,
+    },
+    /// The peer broke the protocol in this way; `Closed` follows.
+    Failed(&'static str),
+}
+
+#[derive(Clone, Debug)]
+pub enum SocketMessage {
+    Text(Arc<str>),
+    Binary(Bytes),
+}
 
 /// One thing to be written on a socket.
 #[derive(Clone, Debug)]

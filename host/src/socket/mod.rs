@@ -4,7 +4,7 @@
 //! to be written on one of them. `pump` joins one connection and its object:
 //! `reader` puts messages together, `writer` sends them, `message` and `deflate`
 //! encode them. An instance only borrows all this, so sleep, reset and new code
-//! close nothing. Frame heads and close codes are tungstenite's; the rest of the
+//! close nothing. Events name what is here; nothing here names them. Frame heads and close codes are tungstenite's; the rest of the
 //! protocol is here because no maintained library compresses within bounds and
 //! keeps sleeping sockets small. Knows neither guest nor storage.
 
@@ -18,5 +18,5 @@ mod writer;
 
 pub use deflate::{Agreed, Deflate, negotiate};
 pub use hub::{Error, Hub, OpenSocket, Owner, SocketId, SocketInfo, SocketState};
-pub use message::{Close, Message, Outgoing};
-pub use pump::{Deliver, Packing, pump};
+pub use message::{Close, Message, Outgoing, SocketEvent, SocketMessage};
+pub use pump::{Deliver, Delivered, Packing, pump};

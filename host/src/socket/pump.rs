@@ -13,15 +13,13 @@ use std::time::Duration;
 
 use futures_util::future::{Either, select};
 use tokio::io::{AsyncRead, AsyncWrite};
-use tokio::sync::oneshot;
 
 use super::deflate::Deflate;
-use super::hub::{MAX_MESSAGE_BYTES, OpenSocket};
-use super::message::{Close, Outgoing};
+use super::hub::{MAX_MESSAGE_BYTES, OpenSocket, SocketId};
+use super::message::{Close, Outgoing, SocketEvent, SocketMessage};
 use super::reader::{Broken, Incoming, Reader};
 use super::writer::Writer;
 use crate::clock::Clock;
-use crate::event::{Fault, Kind, Reply, SocketMessage};
 
 /// How long a peer may take to answer a close frame, or to read anything once the
 /// socket is closing.
@@ -32,13 +30,25 @@ const MAX_RETRY: Duration = Duration::from_secs(1);
 
 /// How a pump reaches its object.
 pub trait Deliver: Send + Sync + 'static {
-    /// Puts an event into the object's mailbox.
-    fn deliver(&self, kind: Kind) -> oneshot::Receiver<Result<Reply, Fault>>;
+    /// Puts an event into the object's mailbox, and waits until it is handled.
+    fn deliver(
+        &self,
+        socket: SocketId,
+        event: SocketEvent,
+    ) -> impl Future<Output = Delivered> + Send;
     /// Whether the object's class has handlers for sockets now.
     fn is_handled(&self) -> bool;
     fn clock(&self) -> &Clock;
     /// The socket is gone from its hub.
     fn gone(&self);
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Delivered {
+    /// It is handled, or has failed for good.
+    Done,
+    /// There is no room for it now.
+    Busy,
 }
 
 /// How messages are packed on a connection.
@@ -74,7 +84,7 @@ where
     writer.shutdown().await;
     socket.hub.set_closed(socket.id);
     if object.is_handled() {
-        report(&object, &socket, end).await;
+        on_heap(report(&object, &socket, end)).await;
     }
     drop(socket);
     object.gone();
@@ -91,8 +101,8 @@ async fn converse<R, W>(
     object: &impl Deliver,
 ) -> End
 where
-    R: AsyncRead + Unpin,
-    W: AsyncWrite + Unpin,
+    R: AsyncRead + Unpin + Send,
+    W: AsyncWrite + Unpin + Send,
 {
     let mut writing = pin!(writer.write_all(&socket.line));
     let first = {
@@ -117,8 +127,8 @@ where
             End::of(ended)
         }
         Either::Right(Ok(close)) => {
-            let answered = answered(reader);
-            match select(pin!(answered), object.clock().sleep(CLOSE_TIMEOUT)).await {
+            let answered = on_heap(answered(reader));
+            match select(answered, object.clock().sleep(CLOSE_TIMEOUT)).await {
                 Either::Left((true, _)) => End::clean(close),
                 _ => End::lost(None),
             }
@@ -160,21 +170,14 @@ async fn listen<R: AsyncRead + Unpin>(
             Err(broken) => return Ended::Broken(broken),
         };
         if object.is_handled() {
-            let socket = socket.id;
-            let kind = || Kind::SocketMessage {
-                socket,
-                message: message.clone(),
-            };
-            // On the heap only while a message is handled: most sockets sleep.
-            let handled: Pin<Box<dyn Future<Output = ()> + Send + '_>> =
-                Box::pin(insist(object, kind));
-            handled.await;
+            let event = SocketEvent::Message(message);
+            on_heap(insist(object, socket.id, event)).await;
         }
     }
 }
 
 /// Whether the peer sends a close frame before the connection ends.
-async fn answered<R: AsyncRead + Unpin>(reader: &mut Reader<R>) -> bool {
+async fn answered<R: AsyncRead + Unpin + Send>(reader: &mut Reader<R>) -> bool {
     loop {
         match reader.next().await {
             Ok(Incoming::Close(_)) => return true,
@@ -226,32 +229,79 @@ impl End {
     }
 }
 
+/// A future that is on the heap while it runs, and only then. Most sockets sleep, and
+/// a task has room for all that it may ever do.
+pub(super) fn on_heap<'a, T>(
+    future: impl Future<Output = T> + Send + 'a,
+) -> Pin<Box<dyn Future<Output = T> + Send + 'a>> {
+    Box::pin(future)
+}
+
 /// Tells the object how it ended.
 async fn report(object: &impl Deliver, socket: &OpenSocket, end: End) {
-    let socket = socket.id;
-    if let Some(message) = end.failure {
-        let kind = || Kind::SocketFailed {
-            socket,
-            message: message.to_owned(),
-        };
-        insist(object, kind).await;
+    if let Some(what) = end.failure {
+        insist(object, socket.id, SocketEvent::Failed(what)).await;
     }
-    let kind = || Kind::SocketClosed {
-        socket,
+    let closed = SocketEvent::Closed {
         code: end.code,
-        reason: end.reason.clone(),
+        reason: end.reason,
         was_clean: end.was_clean,
     };
-    insist(object, kind).await;
+    insist(object, socket.id, closed).await;
 }
 
 /// Ends when the event is handled, or has failed for good. A full mailbox or a full
 /// host only makes it wait.
-async fn insist(object: &impl Deliver, kind: impl Fn() -> Kind) {
+async fn insist(object: &impl Deliver, socket: SocketId, event: SocketEvent) {
     let mut retry = RETRY;
-    while let Ok(Err(Fault::Overloaded { .. } | Fault::Exhausted(_))) = object.deliver(kind()).await
-    {
+    while object.deliver(socket, event.clone()).await == Delivered::Busy {
         tokio::time::sleep(retry).await;
         retry = (retry * 2).min(MAX_RETRY);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+
+    use super::*;
+    use crate::id::Namespace;
+    use crate::socket::{Hub, Owner};
+
+    struct Nobody(Clock);
+
+    impl Deliver for Nobody {
+        async fn deliver(&self, _: SocketId, _: SocketEvent) -> Delivered {
+            Delivered::Done
+        }
+
+        fn is_handled(&self) -> bool {
+            true
+        }
+
+        fn clock(&self) -> &Clock {
+            &self.0
+        }
+
+        fn gone(&self) {}
+    }
+
+    #[tokio::test]
+    async fn a_socket_that_sleeps_needs_little_room() {
+        let object = Namespace::new("Room", "key").id_from_name("lobby");
+        let owner = Owner {
+            class: "Room".into(),
+            object,
+        };
+        let socket = Arc::new(Hub::default()).accept(owner, Vec::new(), None);
+        let (_client, host) = tokio::io::duplex(1);
+        let pump = pump(
+            host,
+            Packing::default(),
+            socket.unwrap(),
+            Nobody(Clock::manual()),
+        );
+        let bytes = std::mem::size_of_val(&pump);
+        assert!(bytes <= 2_048, "{bytes} bytes");
     }
 }

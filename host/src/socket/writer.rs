@@ -15,7 +15,7 @@ use tokio::io::{AsyncWrite, AsyncWriteExt as _};
 use super::deflate::Deflate;
 use super::line::Line;
 use super::message::{Close, Frame, Outgoing};
-use super::pump::CLOSE_TIMEOUT;
+use super::pump::{CLOSE_TIMEOUT, on_heap};
 use crate::clock::Clock;
 
 /// Frames written together.
@@ -27,7 +27,7 @@ pub(super) struct Writer<W> {
     clock: Clock,
 }
 
-impl<W: AsyncWrite + Unpin> Writer<W> {
+impl<W: AsyncWrite + Unpin + Send> Writer<W> {
     pub(super) fn new(io: W, deflate: Option<Deflate>, clock: Clock) -> Self {
         Self { io, deflate, clock }
     }
@@ -36,13 +36,25 @@ impl<W: AsyncWrite + Unpin> Writer<W> {
     pub(super) async fn write_all(&mut self, line: &Line) -> Result<Close> {
         loop {
             let mut waiting = line.take().await;
-            while !waiting.is_empty() {
-                let close = self.write_batch(&mut waiting, line).await?;
-                if let Some(close) = close {
-                    return Ok(close);
-                }
+            let written = on_heap(self.write_waiting(&mut waiting, line));
+            if let Some(close) = written.await? {
+                return Ok(close);
             }
         }
+    }
+
+    async fn write_waiting(
+        &mut self,
+        waiting: &mut VecDeque<Outgoing>,
+        line: &Line,
+    ) -> Result<Option<Close>> {
+        while !waiting.is_empty() {
+            let close = self.write_batch(waiting, line).await?;
+            if close.is_some() {
+                return Ok(close);
+            }
+        }
+        Ok(None)
     }
 
     pub(super) async fn shutdown(&mut self) {

@@ -170,7 +170,7 @@ impl Life for WorkerLife<'_> {
         for effect in effects {
             match effect {
                 Effect::Reply { call, result } => self.answer(call, result),
-                Effect::Chunk { permit, chunk } => drop(permit.send(chunk)),
+                Effect::Chunk { permit, chunk, .. } => drop(permit.send(chunk)),
                 // Nobody may be left who waits.
                 Effect::Depart(depart) => drop(depart.send(())),
                 Effect::Call { to, event } => self.registry.call(to, event),

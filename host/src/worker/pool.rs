@@ -71,6 +71,11 @@ impl Pool {
         }
     }
 
+    #[must_use]
+    pub fn code(&self) -> &Arc<Code> {
+        &self.code
+    }
+
     /// Has a request handled; ends when the head of the answer is there.
     pub async fn ask(
         self: &Arc<Self>,

@@ -1,9 +1,10 @@
-//! What history takes on disk, how long going back takes, and how long recovery takes.
+//! What history takes on disk, how long going back and recovery take, how large the log gets.
 //!
 //! `cargo run --release -p dormouse-storage --example history -- <folder> <commits>`:
 //! inserts of chat messages into an indexed table, one commit each, with a checkpoint every
 //! 2,000 commits; then restores to commits all over the past, each checked. After that the
-//! process ends without a checkpoint behind about 200 MB of log, and the next start is timed.
+//! process ends without a checkpoint behind some MiB of log, and the next start is timed; at
+//! last 100 objects write 1 GiB with the usual options, and the folder of the log is watched.
 //! The folder is made and must not be there before.
 
 #![allow(clippy::print_stdout)]
@@ -101,31 +102,55 @@ fn past(dir: &PathBuf, commits: i64) -> Done {
     Ok(())
 }
 
-fn recovery(dir: &PathBuf) -> Done {
-    let storage = open(dir)?;
+/// A hundred objects with a table each.
+fn crowd(storage: &Storage) -> Result<Vec<Database>, Box<dyn Error>> {
     let mut objects: Vec<Database> = (10..110).map(|n| storage.database(key(n))).collect();
     for db in &mut objects {
         db.exec("CREATE TABLE t (k INTEGER PRIMARY KEY, v BLOB)", &[])?;
     }
-    let mut bytes = 0;
-    while bytes < 200 << 20 {
-        let before = objects[0].gate().position().off;
-        for db in &mut objects {
-            db.exec("INSERT INTO t (v) VALUES (randomblob(1500))", &[])?;
-            db.end_turn()?;
-        }
-        bytes += objects[0].gate().position().off - before;
+    Ok(objects)
+}
+
+/// A commit of each object; the position behind the last.
+fn round(objects: &mut [Database]) -> Result<u64, Box<dyn Error>> {
+    let mut end = 0;
+    for db in objects {
+        db.exec("INSERT INTO t (v) VALUES (randomblob(1500))", &[])?;
+        db.end_turn()?;
+        end = db.gate().position().off;
+    }
+    Ok(end)
+}
+
+fn recovery(dir: &PathBuf, mib: u64) -> Done {
+    let storage = open(dir)?;
+    let mut objects = crowd(&storage)?;
+    while round(&mut objects)? < mib << 20 {
         while storage.commit()? {}
     }
     drop(objects);
     drop(storage);
     let start = Instant::now();
     drop(open(dir)?);
-    println!(
-        "recovery of {} MB of log: {:?}",
-        bytes >> 20,
-        start.elapsed()
-    );
+    println!("recovery of {mib} MiB of log: {:?}", start.elapsed());
+    Ok(())
+}
+
+fn bound(dir: &PathBuf) -> Done {
+    let storage = Storage::open(Options::new(dir))?;
+    let mut objects = crowd(&storage)?;
+    let (mut most, mut written) = (0, 0);
+    while written < 1 << 30 {
+        written = round(&mut objects)?;
+        let files = std::fs::read_dir(dir.join("log"))?;
+        // One may be gone before it was asked.
+        let bytes = files.filter_map(|file| Some(file.ok()?.metadata().ok()?.len()));
+        most = most.max(bytes.sum::<u64>());
+    }
+    println!("1 GiB written, the log took {} MiB at most", most >> 20);
+    let start = Instant::now();
+    storage.close()?;
+    println!("an orderly end: {:?}", start.elapsed());
     Ok(())
 }
 
@@ -135,5 +160,8 @@ fn main() -> Done {
     let commits = arguments.next().map_or(Ok(20_000), |text| text.parse())?;
     std::fs::create_dir(&dir)?;
     past(&dir.join("past"), commits)?;
-    recovery(&dir.join("recovery"))
+    for mib in [32, 128, 256] {
+        recovery(&dir.join(format!("recovery-{mib}")), mib)?;
+    }
+    bound(&dir.join("bound"))
 }

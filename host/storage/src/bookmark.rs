@@ -109,7 +109,98 @@ impl fmt::Display for Bookmark {
 
 #[cfg(test)]
 mod tests {
+    use std::sync::Arc;
+
+    use proptest::prelude::*;
+
     use super::*;
+    use crate::disk::simulated::SimDisk;
+    use crate::{Env, Faults, ObjectKey, Options, Storage};
+
+    fn config() -> ProptestConfig {
+        ProptestConfig {
+            failure_persistence: None,
+            ..ProptestConfig::default()
+        }
+    }
+
+    fn storage() -> Storage {
+        let disk = Arc::new(SimDisk::new(1));
+        let env = Env {
+            disk: disk.clone(),
+            clock: disk,
+            threads: false,
+            faults: Faults::default(),
+        };
+        let options = Options {
+            segment_bytes: 64 << 10,
+            ..Options::new("simulated")
+        };
+        Storage::open_in(options, env).unwrap()
+    }
+
+    fn key(number: u8) -> ObjectKey {
+        ObjectKey {
+            namespace: "chat".into(),
+            id: [number; 32],
+            name: None,
+        }
+    }
+
+    proptest! {
+        #![proptest_config(config())]
+
+        #[test]
+        fn any_bookmark_comes_back(log: u64, object: u128, position: u64, undo: bool) {
+            let made = match undo {
+                true => Bookmark::undo(log, object, position),
+                false => Bookmark::at(log, object, position),
+            };
+            prop_assert_eq!(Bookmark::read(log, object, &made.to_string()).unwrap(), made);
+        }
+
+        #[test]
+        fn texts_sort_as_positions(log: u64, object: u128, one: u64, other: u64) {
+            let (first, second) = (Bookmark::at(log, object, one), Bookmark::at(log, object, other));
+            prop_assert_eq!(first.to_string().cmp(&second.to_string()), one.cmp(&other));
+        }
+
+        #[test]
+        fn any_other_text_is_refused_by_name(log: u64, object: u128, text in ".*|[0-9a-f]{16}-[01]-[0-9a-f]{8}") {
+            let error = Bookmark::read(log, object, &text).unwrap_err().to_string();
+            prop_assert!(error.contains(&text) || error.contains(&format!("{text:?}")), "{}", error);
+        }
+
+        #[test]
+        fn a_changed_character_is_refused(log: u64, object: u128, position: u64, at in 0..27_usize, to in "[0-9a-fA-F+ -]") {
+            let text = Bookmark::at(log, object, position).to_string();
+            let mut changed = text.clone();
+            changed.replace_range(at..=at, &to);
+            prop_assert_eq!(Bookmark::read(log, object, &changed).is_ok(), changed == text);
+        }
+
+        /// Objects take turns, sleep and are carried to their files in any order.
+        #[test]
+        fn bookmarks_sort_as_commits(steps in proptest::collection::vec((0..3_u8, 0..8_u8), 1..20)) {
+            let storage = storage();
+            let mut before: Vec<Option<String>> = vec![None; 3];
+            for (number, step) in steps {
+                let mut db = storage.database(key(number));
+                db.exec("CREATE TABLE IF NOT EXISTS t (a)", &[]).unwrap();
+                db.exec("INSERT INTO t VALUES (1)", &[]).unwrap();
+                db.end_turn().unwrap();
+                match step {
+                    0 => storage.checkpoint().unwrap(),
+                    1..4 => drop(storage.commit().unwrap()),
+                    _ => (),
+                }
+                let now = db.current_bookmark().to_string();
+                let seen = before[usize::from(number)].replace(now.clone());
+                prop_assert!(seen.is_none_or(|seen| seen < now));
+                prop_assert_eq!(db.current_bookmark().to_string(), now);
+            }
+        }
+    }
 
     #[test]
     fn texts_come_back_and_sort_by_position() {

@@ -3,7 +3,7 @@
 //! One per open database. A statement is taken out to run and put back afterwards,
 //! so two runs of one text never share a statement. The least recently used goes.
 
-use crate::sqlite::Statement;
+use crate::sqlite::{Connection, Rows, Statement, Tally};
 
 const CAPACITY: usize = 32;
 
@@ -14,6 +14,35 @@ pub(crate) struct Prepared {
     pub(crate) writes: bool,
     pub(crate) parameters: usize,
     pub(crate) columns: usize,
+    /// How its rows are counted; known when a guest first runs it.
+    pub(crate) tally: Tally,
+}
+
+impl Prepared {
+    /// The rows of the present run so far, which changed `changes` rows and whose first
+    /// answer is `first`, if that is a number.
+    pub(crate) fn rows(&self, connection: &Connection, changes: u64, first: Option<i64>) -> Rows {
+        let mut tally = self.tally;
+        if self.statement.is_recompiled() {
+            tally = Tally::of(connection, &self.statement);
+        }
+        tally.rows(connection, &self.statement, changes, first)
+    }
+
+    /// The same at the end of the run; the next one is counted from here.
+    pub(crate) fn finish(
+        &mut self,
+        connection: &Connection,
+        changes: u64,
+        first: Option<i64>,
+    ) -> Rows {
+        if self.statement.is_recompiled() {
+            self.tally = Tally::of(connection, &self.statement);
+            self.statement.forget_recompiled();
+        }
+        let tally = &mut self.tally;
+        tally.finish(connection, &self.statement, changes, first)
+    }
 }
 
 /// A few texts, so looking at each is cheaper than hashing one; the oldest first.

@@ -29,6 +29,8 @@ pub(crate) struct Checkpoint<'a> {
     pub(crate) names: &'a Names,
     pub(crate) manifest: &'a mut Manifest,
     pub(crate) history: &'a mut History,
+    /// Files that may be open at a time while they are written.
+    pub(crate) open_files: usize,
 }
 
 /// One object on its way to its file.
@@ -127,9 +129,7 @@ impl Checkpoint<'_> {
     }
 
     fn write_out(&self, jobs: &[Job], forget: &impl Fn(&Pages)) -> io::Result<()> {
-        let mut written = Vec::new();
-        let mut folders = BTreeSet::new();
-        let mut gone = BTreeSet::new();
+        let mut written = Written::new(self.env, self.open_files);
         for Job { pages, snapshot } in jobs {
             let target = Target {
                 path: pages.path(),
@@ -138,22 +138,15 @@ impl Checkpoint<'_> {
             if snapshot.size == 0 {
                 forget(pages);
                 target.remove(self.env)?;
-                gone.insert(files::dir(pages.key()));
+                written.gone.insert(files::dir(pages.key()));
             } else {
-                let content = snapshot
-                    .pages
-                    .iter()
-                    .map(|(number, page)| (*number, &**page));
-                written.push(target.write(
-                    self.env,
-                    snapshot.in_file,
-                    snapshot.size,
-                    content,
-                    &mut folders,
-                )?);
+                let content = snapshot.pages.iter();
+                let content = content.map(|(number, page)| (*number, &**page));
+                let (in_file, size) = (snapshot.in_file, snapshot.size);
+                target.write(&mut written, in_file, size, content)?;
             }
         }
-        sync(self.env, &written, &folders, &gone)
+        written.sync()
     }
 
     /// Moves redo, durably, and recycles what lies before it.
@@ -182,34 +175,66 @@ impl Checkpoint<'_> {
     }
 }
 
-/// Makes what was written durable: contents, then names, folders before what is above them.
-pub(crate) fn sync(
-    env: &Env,
-    written: &[Arc<dyn DiskFile>],
-    folders: &BTreeSet<String>,
-    gone: &BTreeSet<String>,
-) -> io::Result<()> {
-    if !env.faults.is(Fault::FilesNotSynced) {
-        match env.disk.sync_files(written) {
-            Err(_) if env.faults.is(Fault::FileSyncErrorIgnored) => env.disk.sync_files(written)?,
-            result => result?,
+/// What was written and is not durable yet. Only so many files are open at a time: each
+/// takes a descriptor, and one checkpoint may carry more objects than there are.
+pub(crate) struct Written<'a> {
+    env: &'a Env,
+    most: usize,
+    files: Vec<Arc<dyn DiskFile>>,
+    /// Folders that may have new names in them.
+    pub(crate) folders: BTreeSet<String>,
+    /// Folders from which names were removed.
+    pub(crate) gone: BTreeSet<String>,
+}
+
+impl Written<'_> {
+    pub(crate) fn new(env: &Env, most: usize) -> Written<'_> {
+        Written {
+            env,
+            most: most.max(1),
+            files: Vec::new(),
+            folders: BTreeSet::new(),
+            gone: BTreeSet::new(),
         }
     }
-    if !env.faults.is(Fault::ObjectDirNotSynced) {
-        folders
-            .iter()
-            .rev()
-            .try_for_each(|folder| env.disk.sync_dir(folder))?;
+
+    fn add(&mut self, file: Arc<dyn DiskFile>) -> io::Result<()> {
+        self.files.push(file);
+        match self.files.len() < self.most {
+            true => Ok(()),
+            false => self.sync_files(),
+        }
     }
-    if !env.faults.is(Fault::UnlinkDirNotSynced) {
-        // A folder that was never made has nothing to lose.
-        let sync_dir = |folder: &String| match env.disk.sync_dir(folder) {
-            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
+
+    fn sync_files(&mut self) -> io::Result<()> {
+        let (files, Env { disk, faults, .. }) = (std::mem::take(&mut self.files), self.env);
+        if faults.is(Fault::FilesNotSynced) {
+            return Ok(());
+        }
+        match disk.sync_files(&files) {
+            Err(_) if faults.is(Fault::FileSyncErrorIgnored) => disk.sync_files(&files),
             result => result,
-        };
-        gone.iter().try_for_each(sync_dir)?;
+        }
     }
-    Ok(())
+
+    /// Makes it durable: contents, then names, folders before what is above them.
+    pub(crate) fn sync(mut self) -> io::Result<()> {
+        self.sync_files()?;
+        let Env { disk, faults, .. } = self.env;
+        if !faults.is(Fault::ObjectDirNotSynced) {
+            let mut folders = self.folders.iter().rev();
+            folders.try_for_each(|folder| disk.sync_dir(folder))?;
+        }
+        if !faults.is(Fault::UnlinkDirNotSynced) {
+            // A folder that was never made has nothing to lose.
+            let sync_dir = |folder: &String| match disk.sync_dir(folder) {
+                Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
+                result => result,
+            };
+            self.gone.iter().try_for_each(sync_dir)?;
+        }
+        Ok(())
+    }
 }
 
 /// An object's file as something to be written.
@@ -227,16 +252,15 @@ impl Target<'_> {
         }
     }
 
-    /// Writes pages and length. Names of folders whose entries may be new go to `folders`.
+    /// Writes pages and length.
     pub(crate) fn write<'p>(
         &self,
-        env: &Env,
+        written: &mut Written<'_>,
         in_file: u32,
         size: u32,
         pages: impl Iterator<Item = (u32, &'p [u8; PAGE_BYTES])>,
-        folders: &mut BTreeSet<String>,
-    ) -> io::Result<Arc<dyn DiskFile>> {
-        let file = self.open(env, in_file, folders)?;
+    ) -> io::Result<()> {
+        let file = self.open(written, in_file)?;
         let bytes = |pages: u32| u64::from(pages) * PAGE_BYTES as u64;
         let length = file.len()?;
         // What was cut off and not written again must read as zeros.
@@ -249,15 +273,11 @@ impl Target<'_> {
         if file.len()? != bytes(size) {
             file.set_len(bytes(size))?;
         }
-        Ok(file)
+        written.add(file)
     }
 
-    fn open(
-        &self,
-        env: &Env,
-        in_file: u32,
-        folders: &mut BTreeSet<String>,
-    ) -> io::Result<Arc<dyn DiskFile>> {
+    fn open(&self, written: &mut Written<'_>, in_file: u32) -> io::Result<Arc<dyn DiskFile>> {
+        let Written { env, folders, .. } = written;
         let dir = files::dir(self.key);
         if in_file == 0 {
             let (slot, _) = dir

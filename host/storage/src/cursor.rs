@@ -9,8 +9,8 @@ use std::collections::VecDeque;
 
 use crate::cache::Prepared;
 use crate::error::Error;
-use crate::sqlite::Connection;
-use crate::value::{Batch, Row, Value};
+use crate::sqlite::{Connection, Rows};
+use crate::value::{Batch, ResultSet, Row, Value, first_integer};
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct CursorId(pub(crate) u64);
@@ -18,8 +18,10 @@ pub struct CursorId(pub(crate) u64);
 #[derive(Debug)]
 pub(crate) struct Cursor {
     pub(crate) columns: Vec<String>,
-    pub(crate) rows_read: u64,
-    pub(crate) rows_written: u64,
+    /// Of a statement that has ended.
+    ended: Rows,
+    /// The first column of the first row, which may say how many rows were read.
+    first: Option<i64>,
     /// Rows fetched and not yet given out; for a running statement at most one.
     ahead: VecDeque<Row>,
     running: Option<(Box<str>, Prepared)>,
@@ -27,17 +29,15 @@ pub(crate) struct Cursor {
 
 impl Cursor {
     /// A cursor over rows that are already here.
-    pub(crate) fn drained(
-        columns: Vec<String>,
-        rows: Vec<Row>,
-        rows_read: u64,
-        rows_written: u64,
-    ) -> Cursor {
+    pub(crate) fn drained(result: ResultSet) -> Cursor {
         Cursor {
-            columns,
-            rows_read,
-            rows_written,
-            ahead: rows.into(),
+            columns: result.columns,
+            ended: Rows {
+                read: result.rows_read,
+                written: result.rows_written,
+            },
+            first: None,
+            ahead: result.rows.into(),
             running: None,
         }
     }
@@ -51,8 +51,8 @@ impl Cursor {
         let running = Some((text, prepared));
         let mut cursor = Cursor {
             columns: Vec::new(),
-            rows_read: 0,
-            rows_written: 0,
+            ended: Rows::default(),
+            first: None,
             ahead: VecDeque::new(),
             running,
         };
@@ -97,11 +97,19 @@ impl Cursor {
         let row = connection
             .step(&prepared.statement)?
             .then(|| prepared.statement.row());
-        self.rows_read = prepared
-            .statement
-            .rows_read(self.rows_read + u64::from(row.is_some()));
+        if self.first.is_none() {
+            self.first = first_integer(row.as_slice());
+        }
         self.ahead.extend(row);
         Ok(())
+    }
+
+    /// Rows read and written so far, one row of look-ahead included.
+    pub(crate) fn rows(&self, connection: &Connection) -> Rows {
+        match &self.running {
+            Some((_, prepared)) => prepared.rows(connection, 0, self.first),
+            None => self.ended,
+        }
     }
 
     /// Whether the end of a running statement was reached, so it can serve again.
@@ -109,7 +117,13 @@ impl Cursor {
         self.ahead.is_empty()
     }
 
-    pub(crate) fn take_statement(&mut self) -> Option<(Box<str>, Prepared)> {
-        self.running.take()
+    /// The statement, to be used again; the cursor stays for its counters.
+    pub(crate) fn take_statement(
+        &mut self,
+        connection: &Connection,
+    ) -> Option<(Box<str>, Prepared)> {
+        let (text, mut prepared) = self.running.take()?;
+        self.ended = prepared.finish(connection, 0, self.first);
+        Some((text, prepared))
     }
 }

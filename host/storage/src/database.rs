@@ -4,26 +4,22 @@
 //! first use. Invariant: a transaction is open exactly while `in_turn`; once broken it
 //! answers every call with the same error until it is dropped.
 
-use std::collections::BTreeMap;
 use std::fmt;
 use std::sync::Arc;
 
 use crate::alarm::AlarmState;
-use crate::cache::{Cache, Prepared};
 use crate::cursor::{Cursor, CursorId};
 use crate::error::{Error, Kind};
+use crate::fault::Fault;
 use crate::files;
-use crate::guard::{refused_word, renames_to_reserved};
 use crate::key::ObjectKey;
-use crate::log::delta::PAGE_BYTES;
+use crate::open::{CLOSED_CURSOR, Open};
 use crate::options::Limits;
 use crate::pages::Pages;
 use crate::reserved;
-use crate::sqlite::Connection;
 use crate::storage::Owner;
-use crate::text::skip_blank;
 use crate::ticket::Ticket;
-use crate::turn::{SavepointId, Turn};
+use crate::turn::SavepointId;
 use crate::value::{Batch, ResultSet, Row, Value};
 
 /// One object's database. Closing or dropping it is putting the object to sleep.
@@ -48,25 +44,6 @@ pub struct Database {
     wrote: bool,
     pub(crate) notice: Option<String>,
     pub(crate) alarm_state: AlarmState,
-}
-
-/// What exists while the file is open. Statements stand before the connection, so they
-/// are dropped before it.
-#[derive(Debug)]
-struct Open {
-    cursors: BTreeMap<CursorId, Cursor>,
-    last_cursor: u64,
-    cache: Cache,
-    /// Statements of the host, which the guard has not seen; no guest may find them.
-    reserved: Cache,
-    turn: Turn,
-    limits: Limits,
-    /// Set while an operator's text runs: whether it may write.
-    operator: Option<bool>,
-    name: Option<String>,
-    shared: Arc<Owner>,
-    connection: Connection,
-    pages: Arc<Pages>,
 }
 
 impl fmt::Debug for Database {
@@ -109,9 +86,8 @@ impl Database {
     /// Runs all statements of `sql` and answers with the rows of the last one. A statement
     /// that fails undoes itself only; those before it in the same call stand.
     ///
-    /// `rows_written` is what SQLite counts as changed rows, including those of triggers and
-    /// foreign key actions, by the last statement. `rows_read` is the number of rows stepped
-    /// over in full scans by the last statement, and at least the number of rows answered.
+    /// `rows_read` and `rows_written` are those of the last statement: each row or index
+    /// entry it stood on, and each that it wrote, by triggers and foreign keys, too.
     pub fn exec(&mut self, sql: &str, params: &[Value]) -> Result<ResultSet, Error> {
         let open = self.ready()?;
         let result = open.exec(sql, params);
@@ -131,8 +107,10 @@ impl Database {
 
     /// Rows read and written so far, one row of look-ahead included.
     pub fn cursor_rows(&self, id: CursorId) -> Result<(u64, u64), Error> {
-        self.cursor(id)
-            .map(|cursor| (cursor.rows_read, cursor.rows_written))
+        let open = self.open.as_ref();
+        let (cursor, open) = (self.cursor(id)?, open.expect("it has a cursor"));
+        let rows = cursor.rows(&open.connection);
+        Ok((rows.read, rows.written))
     }
 
     /// At most `max_rows` further rows; 0 is taken as 1. A batch that gets heavy is shorter.
@@ -190,8 +168,16 @@ impl Database {
         if let Some(error) = &self.broken {
             return Err(error.clone());
         }
+        let open = self.open.as_ref().filter(|open| open.turn.is_open());
+        if let Some(error) = open.and_then(|open| open.connection.take_failure()) {
+            self.give_up(error.clone());
+            return Err(error);
+        }
         if self.in_transaction() {
             return Ok(());
+        }
+        if let Some(open) = &self.open {
+            open.connection.rest();
         }
         let unconfirmed = std::mem::take(&mut self.unconfirmed_turn);
         let required = unconfirmed.then(|| self.required.unwrap_or_else(|| self.committed()));
@@ -255,6 +241,9 @@ impl Database {
     /// Something the object was told depends on `cause`: so does all it says from now on.
     /// Within one log no wait is needed, because causes survive their effects (I7).
     pub fn observe(&mut self, cause: &Ticket) {
+        if self.shared.env().faults.is(Fault::CauseForgotten) {
+            return;
+        }
         self.observed = self.observed.max(cause.position().off);
     }
 
@@ -412,6 +401,10 @@ impl Database {
         let Some(open) = &mut self.open else {
             return result;
         };
+        let result = match open.connection.take_failure() {
+            Some(error) => result.and(Err(error)),
+            None => result,
+        };
         match &result {
             Err(error) if open.turn.is_open() && error.ends_turn() => self.give_up(error.clone()),
             _ if open.turn.is_open() && open.connection.autocommit() => open.undo(),
@@ -434,337 +427,5 @@ impl Drop for Database {
         if self.pages.take().is_some() {
             self.shared.disconnect(&self.key);
         }
-    }
-}
-
-const READ_ONLY: &str = "this statement writes, and only reading was allowed; nothing has changed";
-
-const CLOSED_CURSOR: Error = Error::Closed {
-    what: "cursor",
-    why: "it was closed, or its turn was undone",
-};
-
-impl Open {
-    fn new(
-        key: &ObjectKey,
-        pages: Arc<Pages>,
-        connection: Connection,
-        shared: Arc<Owner>,
-    ) -> Result<Open, Error> {
-        let turn = Turn::new(&connection)?;
-        let limits = shared.limits().clone();
-        connection.set_limits(&limits);
-        Ok(Open {
-            cursors: BTreeMap::new(),
-            last_cursor: 0,
-            cache: Cache::default(),
-            reserved: Cache::default(),
-            turn,
-            limits,
-            operator: None,
-            name: key.name.clone(),
-            shared,
-            connection,
-            pages,
-        })
-    }
-
-    /// Opens the turn, unless it is open. The first one of a database writes its name down.
-    fn begin(&mut self) -> Result<(), Error> {
-        if self.operator == Some(false) {
-            return Err(Error::Denied {
-                message: READ_ONLY.into(),
-            });
-        }
-        if self.turn.is_open() {
-            return Ok(());
-        }
-        self.shared.admit()?;
-        let is_new = self.pages.size() == 0;
-        self.turn.begin(&self.connection)?;
-        match &self.name {
-            Some(name) if is_new => reserved::write_name(&self.connection, name),
-            _ => Ok(()),
-        }
-    }
-
-    fn run_reserved(
-        &mut self,
-        sql: &str,
-        params: &[Value],
-        writes: bool,
-        visit: &mut dyn FnMut(Row) -> bool,
-    ) -> Result<(), Error> {
-        if writes {
-            self.begin()?;
-        }
-        let (text, prepared) = match self.reserved.take(sql) {
-            Some(hit) => hit,
-            None => (sql.into(), self.prepare_reserved(sql, writes)?),
-        };
-        self.bind_copies(&prepared, params)?;
-        let result = self.connection.trusted(|| {
-            while self.connection.step(&prepared.statement)? {
-                if !visit(prepared.statement.row()) {
-                    break;
-                }
-            }
-            Ok(())
-        });
-        prepared.statement.reset();
-        self.reserved.put(text, prepared);
-        result
-    }
-
-    fn prepare_reserved(&self, sql: &str, writes: bool) -> Result<Prepared, Error> {
-        let (statement, _) = self
-            .connection
-            .trusted(|| self.connection.prepare(sql, true))?;
-        let statement = statement.ok_or(Error::NoStatement)?;
-        Ok(Prepared {
-            writes,
-            parameters: statement.parameter_count(),
-            columns: statement.column_count(),
-            statement,
-        })
-    }
-
-    fn exec(&mut self, sql: &str, params: &[Value]) -> Result<ResultSet, Error> {
-        let (text, prepared) = self.last_statement(sql, params)?;
-        if prepared.writes && prepared.columns > 0 {
-            return self.exec_returning(text, prepared, params);
-        }
-        let result = self.collect(&prepared, params);
-        self.recycle(text, prepared);
-        result
-    }
-
-    /// A writing statement that answers rows may be refused for their size after it has
-    /// done its work, so its work is wrapped to be undone.
-    fn exec_returning(
-        &mut self,
-        text: Box<str>,
-        prepared: Prepared,
-        params: &[Value],
-    ) -> Result<ResultSet, Error> {
-        let savepoint = self.turn.open_savepoint(&self.connection)?;
-        let result = self.collect(&prepared, params);
-        self.recycle(text, prepared);
-        match &result {
-            Ok(_) => self.turn.release(&self.connection, savepoint)?,
-            Err(Error::ResultTooBig { .. }) => {
-                self.turn.rollback_to(&self.connection, savepoint)?
-            }
-            // The transaction may be gone, and the savepoint with it; the first error counts.
-            Err(_) if self.connection.autocommit() => (),
-            Err(_) => self.turn.release(&self.connection, savepoint)?,
-        }
-        result
-    }
-
-    fn query(&mut self, sql: &str, params: &[Value]) -> Result<CursorId, Error> {
-        let (text, prepared) = self.last_statement(sql, params)?;
-        let cursor = if prepared.writes {
-            let result = self.exec_returning(text, prepared, params)?;
-            Cursor::drained(
-                result.columns,
-                result.rows,
-                result.rows_read,
-                result.rows_written,
-            )
-        } else {
-            self.bind_copies(&prepared, params)?;
-            Cursor::start(&self.connection, text, prepared)?
-        };
-        self.last_cursor += 1;
-        let id = CursorId(self.last_cursor);
-        self.cursors.insert(id, cursor);
-        Ok(id)
-    }
-
-    fn next_batch(&mut self, id: CursorId, max_rows: u32) -> Result<Batch, Error> {
-        let cursor = self.cursors.get_mut(&id).ok_or(CLOSED_CURSOR)?;
-        let result = cursor.next_batch(&self.connection, max_rows, self.limits.result_bytes);
-        if result.is_err() {
-            self.cursors.remove(&id);
-        } else if cursor.is_at_end() {
-            // The statement can serve again; the cursor stays for its counters.
-            if let Some((text, prepared)) = cursor.take_statement() {
-                self.recycle(text, prepared);
-            }
-        }
-        result
-    }
-
-    fn close_cursor(&mut self, id: CursorId) {
-        let statement = self
-            .cursors
-            .remove(&id)
-            .and_then(|mut cursor| cursor.take_statement());
-        if let Some((text, prepared)) = statement {
-            self.recycle(text, prepared);
-        }
-    }
-
-    /// Runs all statements of `sql` but the last; compiles the last one, checks its
-    /// parameters and opens the turn if it writes.
-    fn last_statement(
-        &mut self,
-        sql: &str,
-        params: &[Value],
-    ) -> Result<(Box<str>, Prepared), Error> {
-        // What a guest has compiled may change settings.
-        let cached = match self.operator {
-            None => self.cache.take(sql),
-            Some(_) => None,
-        };
-        let (text, prepared) = match cached {
-            Some(hit) => hit,
-            None => self.run_all_but_last(sql)?,
-        };
-        if prepared.parameters != params.len() {
-            self.cache.put(text, prepared);
-            return Err(Error::ParameterCount);
-        }
-        if prepared.writes {
-            self.begin()?;
-        }
-        Ok((text, prepared))
-    }
-
-    fn run_all_but_last(&mut self, sql: &str) -> Result<(Box<str>, Prepared), Error> {
-        if let Some(at) = sql.bytes().position(|byte| byte == 0) {
-            return Err(Error::NulInText { offset: at as u32 });
-        }
-        let mut rest = skip_blank(sql);
-        loop {
-            let (prepared, used) = self.compile(rest)?;
-            let (text, behind) = rest.split_at(used);
-            rest = skip_blank(behind);
-            if rest.is_empty() {
-                return Ok((text.into(), prepared));
-            }
-            if prepared.parameters > 0 {
-                return Err(Error::ParametersNotLast);
-            }
-            if prepared.writes {
-                self.begin()?;
-            }
-            while self.connection.step(&prepared.statement)? {}
-        }
-    }
-
-    fn compile(&self, sql: &str) -> Result<(Prepared, usize), Error> {
-        if let Some(message) = refused_word(sql) {
-            return Err(Error::Denied {
-                message: message.into(),
-            });
-        }
-        self.connection.guard().take_notes();
-        let (statement, used) = self.connection.prepare(sql, true)?;
-        let statement = statement.ok_or(Error::NoStatement)?;
-        let notes = self.connection.guard().take_notes();
-        if renames_to_reserved(&sql[..used], notes) {
-            let message = "not authorized: a new name may not contain `_dormouse_`; choose another: SQLITE_AUTH";
-            return Err(Error::Denied {
-                message: message.into(),
-            });
-        }
-        let writes = !statement.is_readonly() || notes.needs_turn;
-        let (parameters, columns) = (statement.parameter_count(), statement.column_count());
-        Ok((
-            Prepared {
-                statement,
-                writes,
-                parameters,
-                columns,
-            },
-            used,
-        ))
-    }
-
-    /// Runs a statement to its end and keeps its rows. Leaves it to be reset.
-    fn collect(&self, prepared: &Prepared, params: &[Value]) -> Result<ResultSet, Error> {
-        let Prepared { statement, .. } = prepared;
-        for (value, index) in params.iter().zip(1..) {
-            // SAFETY: `params` outlives this call, and callers reset the statement right after it.
-            #[allow(unsafe_code)]
-            let rc = unsafe { statement.bind_borrowed(index, value) };
-            self.bound(rc)?;
-        }
-        let mut result = ResultSet::default();
-        let (mut bytes, before) = (0, self.connection.total_changes());
-        let mut more = self.connection.step(statement)?;
-        // The first step compiles anew what was compiled for older tables.
-        result.columns = statement.column_names();
-        while more {
-            let row = statement.row();
-            bytes += row
-                .iter()
-                .map(|value| Value::weight_bytes(value) as u64)
-                .sum::<u64>();
-            if result.rows.len() as u64 >= self.limits.result_rows {
-                return Err(Error::ResultTooBig {
-                    limit: self.limits.result_rows,
-                    unit: "rows",
-                });
-            }
-            if bytes > self.limits.result_bytes {
-                return Err(Error::ResultTooBig {
-                    limit: self.limits.result_bytes,
-                    unit: "bytes",
-                });
-            }
-            result.rows.push(row);
-            more = self.connection.step(statement)?;
-        }
-        result.rows_read = statement.rows_read(result.rows.len() as u64);
-        result.rows_written = self.connection.total_changes() - before;
-        Ok(result)
-    }
-
-    fn bind_copies(&self, prepared: &Prepared, params: &[Value]) -> Result<(), Error> {
-        params
-            .iter()
-            .zip(1..)
-            .try_for_each(|(value, index)| self.bound(prepared.statement.bind(index, value)))
-    }
-
-    fn bound(&self, rc: i32) -> Result<(), Error> {
-        if rc == 0 {
-            Ok(())
-        } else {
-            Err(self.connection.error(rc))
-        }
-    }
-
-    fn recycle(&mut self, text: Box<str>, prepared: Prepared) {
-        prepared.statement.reset();
-        self.cache.put(text, prepared);
-    }
-
-    fn undo(&mut self) {
-        if self.turn.is_open() {
-            self.cursors.clear();
-            self.turn.rollback(&self.connection);
-            // SQLite may have written restored pages back; none of them counts.
-            self.pages.discard();
-        }
-    }
-
-    fn database_size(&self) -> Result<u64, Error> {
-        let number = |pragma| -> Result<u64, Error> {
-            self.connection.trusted(|| {
-                let (statement, _) = self.connection.prepare(pragma, false)?;
-                let statement = statement.ok_or(Error::NoStatement)?;
-                self.connection.step(&statement)?;
-                Ok(match statement.row().first() {
-                    Some(Value::Integer(number)) => number.unsigned_abs(),
-                    _ => 0,
-                })
-            })
-        };
-        let pages = number("PRAGMA page_count")?;
-        Ok((pages - number("PRAGMA freelist_count")?.min(pages)) * PAGE_BYTES as u64)
     }
 }

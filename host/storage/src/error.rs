@@ -97,6 +97,8 @@ pub enum Error {
         limit_bytes: u64,
         advice: &'static str,
     },
+    #[error("another backup runs on this data folder; wait until it is done")]
+    BackupRuns,
     #[error(transparent)]
     Dead(#[from] crate::Dead),
     #[error(
@@ -129,6 +131,7 @@ impl Error {
             | Error::Missing { .. }
             | Error::Exists { .. }
             | Error::Import { .. }
+            | Error::BackupRuns
             | Error::Namespace { .. } => Kind::Other,
         }
     }

@@ -36,6 +36,10 @@ pub enum Fault {
     SyncErrorIgnored,
     /// An answer that was only read waits, too.
     UngatedRead,
+    /// What an object was told holds back what it says.
+    CauseForgotten,
+    /// A folder has one owner, and keeps who comes second out.
+    SecondOwner,
     /// A delta's base is at or after the redo position.
     DeltaAcrossRedo,
     /// Segments go after the manifest that no longer needs them is durable.

@@ -1,6 +1,6 @@
 //! Object files: where they lie, and which of them are open.
 //!
-//! Read by `pages` on a miss, written by checkpoints and recovery. An open file costs a
+//! Read by `pages` on a miss and for history, written by checkpoints and recovery. An open file costs a
 //! descriptor, of which a process has few: the least recently used one is closed when
 //! there are too many. Files change only by checkpoints, therefore any handle is as good
 //! as another, until the file is removed.
@@ -143,7 +143,8 @@ impl Files {
         }
     }
 
-    fn get(&self, object: u128, path: &str) -> io::Result<Arc<dyn DiskFile>> {
+    /// The open file of an object.
+    pub(crate) fn get(&self, object: u128, path: &str) -> io::Result<Arc<dyn DiskFile>> {
         let mut guard = self.open.lock().unwrap_or_else(PoisonError::into_inner);
         let Lru {
             files,

@@ -13,6 +13,7 @@
 //! a call, the authorizer's reasons and the page file are not reachable otherwise.
 
 mod alarm;
+mod backup;
 mod bookmark;
 mod cache;
 mod checkpoint;
@@ -29,6 +30,7 @@ mod kv;
 mod log;
 mod manifest;
 mod names;
+mod open;
 mod operator;
 mod options;
 mod pages;
@@ -49,6 +51,7 @@ pub use alarm::{
     Alarm, AlarmSummary, Cron, DeadLetter, Hint as AlarmHint, MAX_ALARMS, Outcome as AlarmOutcome,
     Policy as AlarmPolicy,
 };
+pub use backup::{Backup, Take};
 pub use bookmark::Bookmark;
 pub use cursor::CursorId;
 pub use database::Database;
@@ -63,6 +66,6 @@ pub use operator::Answer as OperatorAnswer;
 pub use options::{Limits, Options};
 pub use storage::{Listed, Storage};
 pub use ticket::{Dead, Pos, Ticket};
-pub use travel::{Change, Changed, Diff, HistoryInfo};
+pub use travel::{Change, Changed, Commit, Commits, Diff, HistoryInfo};
 pub use turn::SavepointId;
 pub use value::{Batch, ResultSet, Row, Value};

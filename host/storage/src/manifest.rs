@@ -35,7 +35,7 @@ pub(crate) struct Manifest {
 }
 
 impl Manifest {
-    fn text(&self) -> String {
+    pub(crate) fn text(&self) -> String {
         let Manifest {
             log,
             epoch,

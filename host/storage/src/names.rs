@@ -12,7 +12,7 @@ use crate::disk::Env;
 use crate::key::ObjectKey;
 use crate::log::record::{put_key, split_key};
 
-const PATH: &str = "NAMES";
+pub(crate) const PATH: &str = "NAMES";
 const TEMPORARY: &str = "NAMES.tmp";
 const HEAD_BYTES: usize = 8;
 

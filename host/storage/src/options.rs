@@ -23,7 +23,8 @@ pub struct Options {
     pub turn_bytes: u64,
     /// SQLite's page cache per open object.
     pub cache_bytes: u64,
-    /// Object files kept open.
+    /// Object files kept open, however many objects are awake. A checkpoint and recovery
+    /// open a quarter as many beside them.
     pub open_files: usize,
     /// How far back every state can be had; zero keeps no history.
     pub history: Duration,
@@ -46,6 +47,13 @@ impl Options {
             history: Duration::from_secs(30 * 24 * 60 * 60),
             history_bytes: u64::MAX,
         }
+    }
+}
+
+impl Options {
+    /// Object files open at a time while many are written.
+    pub(crate) fn files_while_writing(&self) -> usize {
+        (self.open_files / 4).max(1)
     }
 }
 

@@ -267,6 +267,20 @@ impl Pages {
         free
     }
 
+    /// As `claim`; waits for another claimant, who is not long as a rule.
+    pub(crate) fn claim_in_turn(&self) -> bool {
+        for _ in 0..CLAIM_POLLS {
+            if self.claim() {
+                return true;
+            }
+            if !self.state().claimed {
+                return false;
+            }
+            std::thread::sleep(CLAIM_POLL);
+        }
+        false
+    }
+
     pub(crate) fn unclaim(&self) {
         let mut state = self.state();
         state.discard();

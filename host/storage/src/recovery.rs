@@ -2,13 +2,13 @@
 //!
 //! Run once, when a data folder is opened. The order is the point of it: read the log;
 //! make the part that was read durable, by writing it again; put into history what the files
-//! are about to lose; redo into the files; sync them; begin a segment with a higher epoch; MANIFEST. A crash in between repeats the
-//! same work. Nothing is ever appended behind a torn tail, where an old record could fit.
+//! are about to lose; redo into the files; sync them; begin a segment with a higher epoch;
+//! MANIFEST. A crash in between repeats the same work. Nothing is ever appended behind a torn tail, where an old record could fit.
 
-use std::collections::{BTreeMap, BTreeSet, HashSet};
+use std::collections::{BTreeMap, HashSet};
 use std::io;
 
-use crate::checkpoint::{Target, sync};
+use crate::checkpoint::{Target, Written};
 use crate::disk::Env;
 use crate::error::Error;
 use crate::fault::Fault;
@@ -21,6 +21,7 @@ use crate::log::scan::{Scanned, scan};
 use crate::log::segment::{self, Writer};
 use crate::manifest::{self, Manifest};
 use crate::names::Names;
+use crate::options::Options;
 
 /// What the log says about one object since redo.
 #[derive(Debug)]
@@ -45,15 +46,13 @@ pub(crate) struct Recovered {
     pub(crate) last_ms: u64,
 }
 
-/// `keep` says whether history is kept from now on.
-pub(crate) fn recover(
-    env: &Env,
-    names: &Names,
-    segment_bytes: u64,
-    keep: bool,
-) -> Result<Recovered, Error> {
+pub(crate) fn recover(env: &Env, names: &Names, options: &Options) -> Result<Recovered, Error> {
+    let (segment_bytes, keep) = (options.segment_bytes, !options.history.is_zero());
     let manifest = match Manifest::load(env)? {
-        Some(manifest) => manifest,
+        Some(manifest) => {
+            make_folders(env)?;
+            manifest
+        }
         None => found(env)?,
     };
     // A process that was killed may have left names that only the kernel's memory has.
@@ -89,7 +88,7 @@ pub(crate) fn recover(
     } else if !env.faults.is(Fault::RedoBeforePack) {
         archive(env, &mut history, &scanned, horizon)?;
     }
-    redo(env, names, &scanned)?;
+    redo(env, names, &scanned, options.files_while_writing())?;
     if env.faults.is(Fault::RedoBeforePack) {
         archive(env, &mut history, &scanned, horizon)?;
     }
@@ -125,6 +124,15 @@ pub(crate) fn recover(
         end: scanned.end,
         last_ms,
     })
+}
+
+/// A folder that was copied may lack those that held no file.
+fn make_folders(env: &Env) -> Result<(), Error> {
+    for dir in [segment::DIR, files::ROOT] {
+        let made = env.disk.make_dir(dir);
+        made.map_err(|source| Error::io("preparing", dir, source))?;
+    }
+    Ok(())
 }
 
 /// All objects that have a file.
@@ -203,9 +211,7 @@ fn found(env: &Env) -> Result<Manifest, Error> {
             advice: "restore it from a backup",
         });
     }
-    for dir in [segment::DIR, files::ROOT] {
-        env.disk.make_dir(dir).map_err(failed)?;
-    }
+    make_folders(env)?;
     // The manifest may not be there without them.
     env.disk.sync_dir("").map_err(failed)?;
     let manifest = Manifest {
@@ -238,7 +244,7 @@ fn rewrite_tail(env: &Env, scanned: &Scanned) -> io::Result<()> {
     env.disk.sync_dir(segment::DIR)
 }
 
-fn redo(env: &Env, names: &Names, scanned: &Scanned) -> Result<(), Error> {
+fn redo(env: &Env, names: &Names, scanned: &Scanned, open_files: usize) -> Result<(), Error> {
     let mut objects = BTreeMap::new();
     for (segment, record) in commits(scanned, !env.faults.is(Fault::NoRecordCrc)) {
         if !apply(&mut objects, &record) {
@@ -258,7 +264,7 @@ fn redo(env: &Env, names: &Names, scanned: &Scanned) -> Result<(), Error> {
         .values()
         .filter(|object| object.size > 0)
         .map(|object| &object.key);
-    write_out(env, &objects)
+    write_out(env, &objects, open_files)
         .and_then(|()| names.append(env, present))
         .map_err(|source| Error::io("recovering object files in", files::ROOT, source))
 }
@@ -296,9 +302,9 @@ fn apply(objects: &mut BTreeMap<u128, Redo>, record: &Record<'_>) -> bool {
     true
 }
 
-fn write_out(env: &Env, objects: &BTreeMap<u128, Redo>) -> io::Result<()> {
-    let mut written = Vec::new();
-    let (mut folders, mut gone) = (BTreeSet::new(), BTreeSet::new());
+fn write_out(env: &Env, objects: &BTreeMap<u128, Redo>, open_files: usize) -> io::Result<()> {
+    let never = env.faults.is(Fault::RecoveryFilesNotSynced);
+    let mut written = Written::new(env, if never { usize::MAX } else { open_files });
     for object in objects.values() {
         let path = files::path(&object.key);
         let target = Target {
@@ -308,7 +314,7 @@ fn write_out(env: &Env, objects: &BTreeMap<u128, Redo>) -> io::Result<()> {
         if object.size == 0 {
             // The folder is synced even if the file is gone already: that may be un-synced.
             target.remove(env)?;
-            gone.insert(files::dir(&object.key));
+            written.gone.insert(files::dir(&object.key));
             continue;
         }
         let on_disk = match env.disk.open(&path, false) {
@@ -317,15 +323,11 @@ fn write_out(env: &Env, objects: &BTreeMap<u128, Redo>) -> io::Result<()> {
             Err(error) => return Err(error),
         };
         let pages = object.pages.iter().map(|(number, page)| (*number, &**page));
-        folders.extend(parents(&object.key));
+        written.folders.extend(parents(&object.key));
         let in_file = on_disk.min(object.cut);
-        written.push(target.write(env, in_file, object.size, pages, &mut folders)?);
+        target.write(&mut written, in_file, object.size, pages)?;
     }
-    if env.faults.is(Fault::RecoveryFilesNotSynced) {
-        Ok(())
-    } else {
-        sync(env, &written, &folders, &gone)
-    }
+    if never { Ok(()) } else { written.sync() }
 }
 
 /// An object's folder and those above it: a crash may have kept a name from being synced.

@@ -5,7 +5,7 @@
 //! folder (LOCK), one connection per object.
 
 use std::any::Any;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::ffi::CString;
 use std::fmt;
 use std::io::{self, ErrorKind};
@@ -93,6 +93,9 @@ pub(crate) struct Shared {
 pub(crate) struct Ledger {
     pub(crate) manifest: Manifest,
     pub(crate) history: History,
+    /// Paths of objects' files that checkpoints have written or removed, while a backup
+    /// wants to know.
+    pub(crate) touched: Option<BTreeSet<String>>,
 }
 
 impl fmt::Debug for Shared {
@@ -119,12 +122,15 @@ impl Storage {
             .disk
             .lock(LOCK)
             .map_err(|source| Error::io("locking", &options.dir, source))?;
+        let lock = match lock {
+            None if env.faults.is(Fault::SecondOwner) => Some(Box::new(()) as Box<_>),
+            lock => lock,
+        };
         let lock = lock.ok_or_else(|| Error::InUse {
             path: options.dir.clone(),
         })?;
         let names = Names::default();
-        let keep = !options.history.is_zero();
-        let recovered = recover(&env, &names, options.segment_bytes, keep)?;
+        let recovered = recover(&env, &names, &options)?;
         let manifest = recovered.manifest;
         let log = Log::new(
             env.clone(),
@@ -149,6 +155,7 @@ impl Storage {
             ledger: Mutex::new(Ledger {
                 manifest,
                 history: recovered.history,
+                touched: None,
             }),
             trouble: Mutex::default(),
             threads: Threads::default(),
@@ -393,10 +400,14 @@ impl Shared {
             names: &self.names,
             manifest: &mut ledger.manifest,
             history: &mut ledger.history,
+            open_files: self.options.files_while_writing(),
         };
         // First the position, then the pages: what is committed in between is in both.
         let redo = checkpoint.begin();
         let jobs = self.jobs();
+        if let Some(touched) = &mut ledger.touched {
+            touched.extend(jobs.iter().map(|job| job.pages.path().to_owned()));
+        }
         let result = checkpoint
             .run(redo, &jobs, |pages| {
                 self.common.files.forget(pages.number())
@@ -419,7 +430,9 @@ impl Shared {
         let keep_ms = u64::try_from(self.options.history.as_millis()).unwrap_or(u64::MAX);
         let oldest_ms = self.env.clock.now_ms().saturating_sub(keep_ms);
         let most_bytes = self.options.history_bytes;
-        let Ledger { manifest, history } = ledger;
+        let Ledger {
+            manifest, history, ..
+        } = ledger;
         if let Some((count, horizon)) = history.expired(oldest_ms, most_bytes, manifest.redo) {
             if self.env.faults.is(Fault::HorizonAfterPacks) {
                 history.forget(&self.env, count).map_err(failed)?;
@@ -504,7 +517,7 @@ impl Shared {
             id,
             name: None,
         };
-        let Ok(claim) = self.claim(&key) else {
+        let Ok(claim) = self.claim_if_free(&key) else {
             return Ok(None);
         };
         match self.connect_to(claim.pages(), Holder::Claimant) {

@@ -74,3 +74,11 @@ pub struct Batch {
     /// Whether the end has been reached; the cursor then holds no statement.
     pub done: bool,
 }
+
+/// The first column of the first row, if it is an integer.
+pub(crate) fn first_integer(rows: &[Row]) -> Option<i64> {
+    match rows.first()?.first()? {
+        Value::Integer(number) => Some(*number),
+        _ => None,
+    }
+}

@@ -5,34 +5,21 @@
 
 mod common;
 
-use std::any::Any;
 use std::io::{self, ErrorKind};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use common::{Folder, key};
-use dormouse_storage::{Database, Disk, DiskFile, Entry, Env, Error, Kind, Limits, Storage, Value};
+use dormouse_storage::simulated::{Hooks, hooked};
+use dormouse_storage::{Database, Env, Error, Kind, Limits, Storage, Value};
 
-/// The real disk, whose reads of object files or writes anywhere can be made to fail.
+/// Budgets of a disk: what still succeeds.
 #[derive(Debug)]
-struct Frail {
-    disk: Arc<dyn Disk>,
-    switches: Arc<Switches>,
-}
-
-#[derive(Debug, Default)]
-struct Switches {
-    /// Reads of object files that still succeed.
+struct Budgets {
+    /// Reads of object files.
     reads: AtomicU64,
-    /// Bytes that may still be written.
+    /// Bytes that files may still grow by.
     space: AtomicU64,
-}
-
-#[derive(Debug)]
-struct FrailFile {
-    file: Arc<dyn DiskFile>,
-    is_object: bool,
-    switches: Arc<Switches>,
 }
 
 fn spend(budget: &AtomicU64, cost: u64) -> bool {
@@ -42,87 +29,36 @@ fn spend(budget: &AtomicU64, cost: u64) -> bool {
     spent.is_ok()
 }
 
-impl DiskFile for FrailFile {
-    fn read_at(&self, buffer: &mut [u8], offset: u64) -> io::Result<usize> {
-        if self.is_object && !spend(&self.switches.reads, 1) {
-            return Err(io::Error::other("a simulated read error"));
+impl Hooks for Budgets {
+    fn before_read(&self, path: &str) -> io::Result<()> {
+        match !path.starts_with("slots/") || spend(&self.reads, 1) {
+            true => Ok(()),
+            false => Err(io::Error::other("a simulated read error")),
         }
-        self.file.read_at(buffer, offset)
     }
 
-    fn write_at(&self, bytes: &[u8], offset: u64) -> io::Result<()> {
-        let end = offset + bytes.len() as u64;
-        let grows = end.saturating_sub(self.file.len()?);
-        if grows > 0 && !spend(&self.switches.space, grows) {
-            return Err(io::Error::from(ErrorKind::StorageFull));
+    fn before_growth(&self, bytes: u64) -> io::Result<()> {
+        match spend(&self.space, bytes) {
+            true => Ok(()),
+            false => Err(io::Error::from(ErrorKind::StorageFull)),
         }
-        self.file.write_at(bytes, offset)
-    }
-
-    fn set_len(&self, bytes: u64) -> io::Result<()> {
-        self.file.set_len(bytes)
-    }
-
-    fn len(&self) -> io::Result<u64> {
-        self.file.len()
-    }
-
-    fn sync(&self) -> io::Result<()> {
-        self.file.sync()
     }
 }
 
-impl Disk for Frail {
-    fn open(&self, path: &str, create: bool) -> io::Result<Arc<dyn DiskFile>> {
-        Ok(Arc::new(FrailFile {
-            file: self.disk.open(path, create)?,
-            is_object: path.starts_with("slots/"),
-            switches: Arc::clone(&self.switches),
-        }))
-    }
-
-    fn rename(&self, from: &str, to: &str) -> io::Result<()> {
-        self.disk.rename(from, to)
-    }
-
-    fn remove(&self, path: &str) -> io::Result<()> {
-        self.disk.remove(path)
-    }
-
-    fn make_dir(&self, path: &str) -> io::Result<bool> {
-        self.disk.make_dir(path)
-    }
-
-    fn list(&self, path: &str) -> io::Result<Vec<Entry>> {
-        self.disk.list(path)
-    }
-
-    fn sync_dir(&self, path: &str) -> io::Result<()> {
-        self.disk.sync_dir(path)
-    }
-
-    fn lock(&self, path: &str) -> io::Result<Option<Box<dyn Any + Send + Sync>>> {
-        self.disk.lock(path)
-    }
-}
-
-fn frail(folder: &Folder, limits: Limits) -> (Storage, Arc<Switches>) {
-    let real = Env::real(folder.path()).unwrap();
-    let switches = Arc::new(Switches {
+/// The real disk, with budgets that a test can cut.
+fn frail(folder: &Folder, limits: Limits) -> (Storage, Arc<Budgets>) {
+    let budgets = Arc::new(Budgets {
         reads: AtomicU64::new(u64::MAX),
         space: AtomicU64::new(u64::MAX),
     });
+    let hooks = Arc::clone(&budgets) as Arc<dyn Hooks>;
     let env = Env {
-        disk: Arc::new(Frail {
-            disk: Arc::clone(&real.disk),
-            switches: Arc::clone(&switches),
-        }),
         threads: false,
-        ..real
+        ..hooked(Env::real(folder.path()).unwrap(), hooks)
     };
     let mut options = folder.options();
     (options.limits, options.cache_bytes) = (limits, 16 << 10);
-    (Storage::open_in(options, env).unwrap(), switches)
+    (Storage::open_in(options, env).unwrap(), budgets)
 }
 
 const ROWS: &str = "WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n WHERE i < 300) \

@@ -10,7 +10,8 @@ use std::thread::{self, Thread};
 use std::time::{Duration, Instant};
 
 use common::{Folder, key};
-use dormouse_storage::{Error, Kind, ObjectKey, Options, Storage, Value};
+use dormouse_storage::simulated::{Crash, SimDisk};
+use dormouse_storage::{Env, Error, Faults, Kind, ObjectKey, Options, Storage, Value};
 
 fn write(storage: &Storage, number: u8, value: i64) {
     let mut db = storage.database(key(number));
@@ -213,28 +214,79 @@ fn a_deleted_object_leaves_no_file_and_can_begin_anew() {
 }
 
 #[test]
-fn many_objects_need_few_open_files() {
+fn many_awake_objects_need_few_open_files() {
     let folder = Folder::new();
     let mut options = folder.options();
-    options.open_files = 4;
+    (options.open_files, options.cache_bytes) = (4, 4096);
     let storage = Storage::open(options).expect("a folder");
     let mut awake: Vec<_> = (0..60)
         .map(|number| storage.database(key(number)))
         .collect();
     for (db, value) in awake.iter_mut().zip(0..) {
-        db.exec("CREATE TABLE t (a)", &[]).expect("a table");
+        db.exec("CREATE TABLE t (a); CREATE INDEX i ON t (a)", &[])
+            .expect("a table");
         db.exec("INSERT INTO t VALUES (?)", &[Value::Integer(value)])
             .expect("a row");
         db.end_turn().expect("a commit");
     }
-    drop(awake);
     storage.checkpoint().expect("a checkpoint");
-    for number in (0..60).rev() {
-        assert_eq!(
-            values(&storage, number),
-            [[Value::Integer(i64::from(number))]]
-        );
+    for (db, value) in awake.iter_mut().zip(0..) {
+        let found = db.exec("SELECT a FROM t NOT INDEXED", &[]).expect("a row");
+        assert_eq!(found.rows, [[Value::Integer(value)]]);
+        let slots = folder.path().join("slots");
+        let open = std::fs::read_dir("/proc/self/fd").expect("Linux");
+        let paths = open.filter_map(|entry| std::fs::read_link(entry.ok()?.path()).ok());
+        let objects = paths.filter(|path| path.starts_with(&slots)).count();
+        assert!((1..=4).contains(&objects), "{objects} files are open");
     }
+}
+
+#[test]
+fn a_checkpoint_and_recovery_of_many_objects_need_few_open_files() {
+    let disk = SimDisk::new(1);
+    let open = || {
+        let env = Env {
+            disk: Arc::new(disk.clone()),
+            clock: Arc::new(disk.clone()),
+            threads: false,
+            faults: Faults::default(),
+        };
+        let options = Options {
+            open_files: 8,
+            segment_bytes: 64 << 10,
+            ..Options::new("simulated")
+        };
+        Storage::open_in(options, env).expect("a folder")
+    };
+    let write_all = |storage: &Storage| {
+        for number in 0..200 {
+            let mut db = storage.database(key(number));
+            db.exec("CREATE TABLE IF NOT EXISTS t (a)", &[])
+                .expect("a table");
+            db.exec("INSERT INTO t VALUES (?)", &[i64::from(number).into()])
+                .expect("a row");
+            db.end_turn().expect("a commit");
+        }
+        while storage.commit().expect("a commit") {}
+    };
+    let storage = open();
+    write_all(&storage);
+    storage.checkpoint().expect("a checkpoint");
+    write_all(&storage);
+    drop(storage);
+    disk.crash(Crash::CutNone);
+    let storage = open();
+    let expected = |number: u8| {
+        [
+            [Value::Integer(number.into())],
+            [Value::Integer(number.into())],
+        ]
+    };
+    for number in 0..200 {
+        assert_eq!(values(&storage, number), expected(number));
+    }
+    // 8 for reading, 2 for writing, 64 for history, and those of the log.
+    assert!(disk.most_open() < 80, "{} were open", disk.most_open());
 }
 
 #[test]

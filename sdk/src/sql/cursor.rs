@@ -51,12 +51,12 @@ impl<T: DeserializeOwned> Cursor<T> {
         self.columns.names()
     }
 
-    /// How many rows SQLite has visited so far.
+    /// How many rows and index entries SQLite has stood on so far.
     pub fn rows_read(&self) -> u64 {
         self.open.rows_read()
     }
 
-    /// How many rows SQLite has changed.
+    /// How many rows and index entries SQLite has written.
     pub fn rows_written(&self) -> u64 {
         self.open.rows_written()
     }

@@ -29,6 +29,19 @@ impl Rows {
         }
     }
 
+    pub(crate) fn new(
+        columns: Vec<String>,
+        rows: Vec<Vec<Value>>,
+        (rows_read, rows_written): (u64, u64),
+    ) -> Self {
+        Self {
+            columns: Columns::new(columns),
+            rows,
+            rows_read,
+            rows_written,
+        }
+    }
+
     /// All rows, each as a `T`.
     pub fn all<T: DeserializeOwned>(self) -> Result<Vec<T>, Error> {
         let Self { columns, rows, .. } = self;
@@ -87,13 +100,13 @@ impl Rows {
         self.rows
     }
 
-    /// How many rows SQLite visited.
+    /// How many rows and index entries SQLite stood on.
     pub fn rows_read(&self) -> u64 {
         self.rows_read
     }
 
-    /// How many rows SQLite changed; rows written by triggers count, index entries
-    /// do not.
+    /// How many rows and index entries SQLite wrote, those of triggers included. To know
+    /// how many rows a statement changed, ask `changes()`.
     pub fn rows_written(&self) -> u64 {
         self.rows_written
     }

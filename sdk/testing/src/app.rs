@@ -9,7 +9,7 @@ use dormouse::App;
 use dormouse::guest::{Code, Engine, EngineOptions};
 use dormouse::manifest::Manifest;
 
-use crate::machine::Machine;
+use dormouse::machine::Machine;
 
 /// Where the app comes from.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]

@@ -1,6 +1,7 @@
 //! Test host: the real host on one thread, over a disk in memory.
 
 use std::cell::RefCell;
+use std::collections::BTreeMap;
 use std::fmt;
 use std::rc::Rc;
 use std::sync::Arc;
@@ -11,15 +12,17 @@ use dormouse::Host;
 use dormouse::alarm::Address;
 use dormouse::chance::Chance;
 use dormouse::clock::Clock;
+use dormouse::egress::Script;
+use dormouse::manifest::Manifest;
 use dormouse_storage::simulated::{Crash, SimDisk};
 use dormouse_storage::{Env, Faults};
 
 use crate::app::{Built, Source, engine};
 use crate::crash::{CrashAt, Crashed};
 use crate::logs::{Logs, Record};
-use crate::machine::{Machine, Stuck};
 use crate::object::Object;
-use crate::outcome;
+use crate::outcome::Failed;
+use dormouse::machine::{Machine, Stuck};
 
 /// A host for one test. Everything that clients, operators, the clock and the disk
 /// can do to an object, a test can do through it. Clones are the same host.
@@ -34,6 +37,8 @@ pub(crate) struct Inner {
     clock: Clock,
     disk: SimDisk,
     logs: Logs,
+    script: Script,
+    secrets: Vec<(String, String)>,
     running: RefCell<Option<Running>>,
 }
 
@@ -48,9 +53,11 @@ struct Running {
 #[must_use = "a host begins with `start`"]
 pub struct Builder {
     source: Option<Source>,
+    manifest: Option<String>,
     seed: u64,
     shuffles: bool,
     vars: Vec<(String, String)>,
+    secrets: Vec<(String, String)>,
 }
 
 impl Builder {
@@ -67,9 +74,21 @@ impl Builder {
         Self { source, ..self }
     }
 
+    /// The text of another `dormouse.toml`, in place of the app's own.
+    pub fn manifest(self, text: impl Into<String>) -> Self {
+        let manifest = Some(text.into());
+        Self { manifest, ..self }
+    }
+
     /// Sets one of the app's `[vars]`.
     pub fn var(mut self, name: impl Into<String>, value: impl Into<String>) -> Self {
         self.vars.push((name.into(), value.into()));
+        self
+    }
+
+    /// Keeps a secret for the app, as `dormouse secret set` does.
+    pub fn secret(mut self, name: impl Into<String>, text: impl Into<String>) -> Self {
+        self.secrets.push((name.into(), text.into()));
         self
     }
 
@@ -106,6 +125,13 @@ impl Builder {
             None => Source::current()?,
         };
         let mut built = source.built()?;
+        if let Some(text) = self.manifest {
+            let parsed = Manifest::parse(&text, Some("test"));
+            built.app.manifest = parsed.map_err(|mistakes| {
+                let mistakes: Vec<_> = mistakes.iter().map(ToString::to_string).collect();
+                anyhow::anyhow!("the manifest of the test: {}", mistakes.join("; "))
+            })?;
+        }
         built.app.manifest.vars.extend(self.vars);
         let chance = match self.shuffles {
             true => Chance::shuffling(self.seed),
@@ -116,6 +142,8 @@ impl Builder {
             clock: Clock::manual().with_chance(chance),
             disk: SimDisk::new(self.seed),
             logs: Logs::new(),
+            script: Script::default(),
+            secrets: self.secrets,
             running: RefCell::new(None),
         }));
         host.boot()?;
@@ -128,9 +156,11 @@ impl TestHost {
     pub fn builder() -> Builder {
         Builder {
             source: None,
+            manifest: None,
             seed: 0,
             shuffles: false,
             vars: Vec::new(),
+            secrets: Vec::new(),
         }
     }
 
@@ -153,16 +183,14 @@ impl TestHost {
     /// Moves the clock and lets everything happen that is due on the way, each at
     /// its own time.
     pub fn advance(&self, by: Duration) {
-        let end = self.0.clock.now() + by;
-        self.settle();
-        while let Some(next) = self.next_deadline().filter(|next| *next <= end) {
-            self.0
-                .clock
-                .advance(next.saturating_sub(self.0.clock.now()));
-            self.settle();
+        let machine = self.machine();
+        let quiet = machine.quiet();
+        {
+            let _logs = self.0.logs.listen();
+            let has_ended = || self.0.disk.has_ended();
+            machine.run(quiet.advance(&self.0.clock, by, has_ended));
         }
-        self.0.clock.advance(end.saturating_sub(self.0.clock.now()));
-        self.settle();
+        self.stop_if_crashed();
     }
 
     /// The time that host and guests see.
@@ -265,6 +293,14 @@ impl TestHost {
         &self.0.clock
     }
 
+    pub(crate) fn outside(&self) -> &Script {
+        &self.0.script
+    }
+
+    pub(crate) fn wakes(&self, class: &str, object: &str) -> usize {
+        self.0.logs.wakes(class, object)
+    }
+
     pub(crate) fn host(&self) -> Rc<Host> {
         let running = self.0.running.borrow();
         running.as_ref().expect("the host runs").host.clone()
@@ -321,12 +357,16 @@ impl TestHost {
             faults: Faults::default(),
         };
         let Built { app, code } = self.0.built.clone();
-        let host = Host::builder(app)
+        let mut host = Host::builder(app)
             .engine(engine().clone())
             .code(code)
             .clock(self.0.clock.clone())
+            .script(self.0.script.clone())
             .data("a disk in memory")
             .disk(env);
+        for (name, text) in &self.0.secrets {
+            host = host.secret(name, text);
+        }
         let _logs = self.0.logs.listen();
         let host = machine.run(host.start()).context("the host")?;
         machine.serve(host.storage().clone());
@@ -362,11 +402,27 @@ impl Drop for Inner {
     fn drop(&mut self) {
         if std::thread::panicking() && !self.disk.has_ended() {
             let running = self.running.borrow_mut().take();
+            let mut names = BTreeMap::new();
             if let Some(running) = &running {
+                let storage = running.host.storage();
                 // What is in memory only goes to the files that are kept.
-                let _ = running.host.storage().checkpoint();
+                let _ = storage.checkpoint();
+                let classes = running.host.classes().into_iter();
+                let objects = classes.filter_map(|class| storage.list(&class).ok());
+                let hex = |id: [u8; 32]| id.iter().map(|byte| format!("{byte:02x}")).collect();
+                names.extend(
+                    objects
+                        .flatten()
+                        .filter_map(|one| Some((hex(one.id), one.name?))),
+                );
             }
-            outcome::keep(&self.disk, &self.logs);
+            let failed = Failed {
+                disk: &self.disk,
+                logs: &self.logs,
+                component: &self.built.app.component,
+                names,
+            };
+            failed.keep();
         }
         let _logs = self.logs.listen();
         drop(self.running.borrow_mut().take());

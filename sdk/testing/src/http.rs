@@ -147,7 +147,6 @@ impl Response {
     ///
     /// # Panics
     /// Otherwise; the message shows the body.
-    #[must_use]
     #[track_caller]
     pub fn ok(self) -> Self {
         let body = String::from_utf8_lossy(&self.body);

@@ -53,6 +53,10 @@
 //! | crashes, lost power, a full disk | [`TestHost::crash`], [`TestHost::cut_power`], [`TestHost::crash_at`], [`TestHost::limit_disk`] |
 //! | recovery at every moment | [`for_every_crash_point`] |
 //! | races | [`for_every_schedule`] |
+//! | methods, as other objects call them | [`Object::call`] |
+//! | the outside, failing or slow | [`TestHost::script`], [`TestHost::sent`] |
+//! | worker and files | [`TestHost::client`] |
+//! | what it keeps | [`Object::sql`], [`Object::kv`], [`Object::sockets`], [`TestHost::objects`] |
 //! | what was logged | [`Object::logs`] |
 //!
 //! A test that fails prints the log of its host in order, keeps the databases of its
@@ -61,20 +65,29 @@
 #![warn(missing_docs)]
 
 mod app;
+mod call;
+mod client;
 mod crash;
 mod host;
 mod http;
+mod inspect;
 mod logs;
-mod machine;
 mod object;
 mod outcome;
+mod outgoing;
+mod pending;
 mod schedule;
 mod socket;
 
+pub use call::CallError;
+pub use client::Client;
 pub use crash::{CrashAt, for_every_crash_point};
+pub use dormouse::egress::{Reply, Sent};
 pub use host::{Builder, TestHost};
 pub use http::{Request, Response};
+pub use inspect::{Listed, OpenSocket, Rows};
 pub use logs::Record;
-pub use object::{Object, Pending};
+pub use object::Object;
+pub use pending::Pending;
 pub use schedule::for_every_schedule;
 pub use socket::{Heard, Message, Socket};

@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::fmt;
 use std::sync::{Arc, Mutex, PoisonError};
 
+use dormouse::object::WAKES;
 use tracing::field::{Field, Visit};
 use tracing::subscriber::DefaultGuard;
 use tracing::{Dispatch, Event, Level, Subscriber};
@@ -50,23 +51,41 @@ impl fmt::Display for Record {
 #[derive(Clone)]
 pub(crate) struct Logs {
     records: Records,
+    wakes: Wakes,
     dispatch: Dispatch,
 }
 
 type Records = Arc<Mutex<Vec<Record>>>;
+/// Instances, by class and object.
+type Wakes = Arc<Mutex<BTreeMap<(String, String), usize>>>;
 
 impl Logs {
     pub(crate) fn new() -> Self {
         let records = Records::default();
-        let filter = EnvFilter::new("warn,dormouse=info,guest=trace");
-        let capture = Capture(records.clone());
+        let wakes = Wakes::default();
+        let filter = EnvFilter::new(format!("warn,dormouse=info,{WAKES}=debug,guest=trace"));
+        let capture = Capture {
+            records: records.clone(),
+            wakes: wakes.clone(),
+        };
         let dispatch = Dispatch::new(Registry::default().with(filter).with(capture));
-        Self { records, dispatch }
+        Self {
+            records,
+            wakes,
+            dispatch,
+        }
     }
 
     /// Records what this thread logs until the guard goes.
     pub(crate) fn listen(&self) -> DefaultGuard {
         tracing::dispatcher::set_default(&self.dispatch)
+    }
+
+    /// How many instances an object has had.
+    pub(crate) fn wakes(&self, class: &str, object: &str) -> usize {
+        let wakes = self.wakes.lock().unwrap_or_else(PoisonError::into_inner);
+        let found = wakes.get(&(class.to_owned(), object.to_owned()));
+        found.copied().unwrap_or_default()
     }
 
     pub(crate) fn all(&self) -> Vec<Record> {
@@ -75,19 +94,29 @@ impl Logs {
     }
 }
 
-struct Capture(Records);
+struct Capture {
+    records: Records,
+    wakes: Wakes,
+}
 
 impl<S: Subscriber> Layer<S> for Capture {
     fn on_event(&self, event: &Event<'_>, _: Context<'_, S>) {
         let mut fields = Fields(BTreeMap::new());
         event.record(&mut fields);
+        if event.metadata().target() == WAKES {
+            let mut field = |name| fields.0.remove(name).unwrap_or_default();
+            let object = (field("class"), field("object"));
+            let mut wakes = self.wakes.lock().unwrap_or_else(PoisonError::into_inner);
+            *wakes.entry(object).or_default() += 1;
+            return;
+        }
         let record = Record {
             level: *event.metadata().level(),
             target: event.metadata().target().to_owned(),
             message: fields.0.remove("message").unwrap_or_default(),
             fields: fields.0,
         };
-        let mut records = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut records = self.records.lock().unwrap_or_else(PoisonError::into_inner);
         records.push(record);
     }
 }

@@ -4,43 +4,29 @@ use std::fmt;
 use std::time::{Duration, SystemTime};
 
 use dormouse_storage::Alarm;
-use http::{HeaderMap, HeaderValue, header};
-use http_body_util::{BodyExt as _, Full};
-use hyper::client::conn::http1;
-use hyper_util::rt::TokioIo;
 use percent_encoding::{NON_ALPHANUMERIC, utf8_percent_encode};
-use tokio::io::DuplexStream;
-use tokio::task::JoinHandle;
 
+use crate::client::{Door, Way};
 use crate::host::TestHost;
-use crate::http::{Request, Response, header_pair};
+use crate::http::{Request, Response};
 use crate::logs::Record;
+use crate::pending::Pending;
 use crate::socket::Socket;
 
 /// An object by class and name, whether it was ever used or not.
 #[derive(Clone, Debug)]
 pub struct Object {
-    host: TestHost,
+    way: Way,
     class: String,
     name: String,
-    headers: HeaderMap,
-}
-
-/// A request under way.
-#[must_use = "the response comes with `wait`"]
-pub struct Pending {
-    host: TestHost,
-    what: String,
-    task: JoinHandle<Result<Response, String>>,
 }
 
 impl Object {
     pub(crate) fn new(host: TestHost, class: &str, name: &str) -> Self {
         Self {
-            host,
+            way: Way::new(host, Door::Objects),
             class: class.to_owned(),
             name: name.to_owned(),
-            headers: HeaderMap::new(),
         }
     }
 
@@ -48,10 +34,11 @@ impl Object {
     /// request: a token, a language, a cookie.
     #[must_use]
     pub fn with_header(&self, name: &str, value: impl AsRef<str>) -> Self {
-        let mut other = self.clone();
-        let (name, value) = header_pair(name, value.as_ref());
-        other.headers.insert(name, value);
-        other
+        let way = self.way.clone().with_header(name, value.as_ref());
+        Self {
+            way,
+            ..self.clone()
+        }
     }
 
     /// Sends a request to the object and waits for the response.
@@ -80,24 +67,7 @@ impl Object {
     /// for something or moves the clock.
     pub fn start_fetch(&self, request: impl Into<Request>) -> Pending {
         let request = request.into();
-        let what = format!("{} {}", request.method, self.path(&request.path));
-        let http = self.http(request);
-        let chance = self.host.clock().chance().clone();
-        let connection = {
-            let machine = self.host.machine();
-            let host = self.host.host();
-            machine.run(async move { host.connect() })
-        };
-        let task = self.host.machine().spawn(async move {
-            while chance.gives_way() {
-                tokio::task::yield_now().await;
-            }
-            exchange(connection, http)
-                .await
-                .map_err(|error| error.to_string())
-        });
-        let host = self.host.clone();
-        Pending { host, what, task }
+        self.way.start(&self.path(&request.path), request)
     }
 
     /// Opens a WebSocket at this path (from `/`) inside the object.
@@ -107,28 +77,22 @@ impl Object {
     #[must_use]
     #[track_caller]
     pub fn connect(&self, path: impl Into<Request>) -> Socket {
-        match self.try_connect(path) {
-            Ok(socket) => socket,
-            Err(response) => {
-                let body = String::from_utf8_lossy(&response.body).into_owned();
-                panic!("the object takes no WebSocket: {} {body}", response.status)
-            }
-        }
+        Socket::taken(self.try_connect(path))
     }
 
     /// As `connect`; a refusal is the object's response.
     #[track_caller]
     pub fn try_connect(&self, request: impl Into<Request>) -> Result<Socket, Box<Response>> {
-        let http = self.http(request.into());
-        Socket::open(self.host.clone(), http)
+        let request = request.into();
+        self.way.connect(&self.path(&request.path), request)
     }
 
     /// The object's alarms and dead letters; wakes nobody.
     #[must_use]
     pub fn alarms(&self) -> Vec<Alarm> {
-        self.host.settle();
-        let (host, address) = (self.host.host(), self.address());
-        let alarms = self.host.run("reading alarms", host.alarms(&address));
+        self.host().settle();
+        let (host, address) = (self.host().host(), self.address());
+        let alarms = self.host().run("reading alarms", host.alarms(&address));
         alarms.unwrap_or_else(|error| panic!("{error:#}"))
     }
 
@@ -146,20 +110,20 @@ impl Object {
     /// When there is none of this name.
     #[track_caller]
     pub fn retry_dead_letter(&self, name: &str) {
-        let (host, address) = (self.host.host(), self.address());
+        let (host, address) = (self.host().host(), self.address());
         let retried = self
-            .host
+            .host()
             .run("the dead letter", host.revive_alarm(&address, name));
         if let Err(error) = retried {
             panic!("{error:#}");
         }
-        self.host.settle();
+        self.host().settle();
     }
 
     /// What the object logged and printed, and what the host said of it, oldest first.
     #[must_use]
     pub fn logs(&self) -> Vec<Record> {
-        let mut logs = self.host.logs();
+        let mut logs = self.host().logs();
         logs.retain(|one| one.field("class") == self.class && one.field("object") == self.name);
         logs
     }
@@ -167,26 +131,46 @@ impl Object {
     /// Whether the object has an instance at the moment.
     #[must_use]
     pub fn is_awake(&self) -> bool {
-        self.host.settle();
-        self.host.host().is_awake(&self.address())
+        self.host().settle();
+        self.host().host().is_awake(&self.address())
     }
 
     /// Puts the object to sleep, if it has nothing to do: its fields are forgotten,
     /// its storage, alarms and sockets stay.
     pub fn evict(&self) {
-        self.host.settle();
-        self.host.host().evict(&self.address());
-        self.host.settle();
+        self.host().settle();
+        self.host().host().evict(&self.address());
+        self.host().settle();
     }
 
     /// Ends the instance whatever it does, as a panic would.
     pub fn reset(&self) {
-        self.host.host().reset(&self.address());
-        self.host.settle();
+        self.host().host().reset(&self.address());
+        self.host().settle();
     }
 
     pub(crate) fn address(&self) -> dormouse::alarm::Address {
-        self.host.address(&self.class, &self.name)
+        self.host().address(&self.class, &self.name)
+    }
+
+    pub(crate) fn host(&self) -> &TestHost {
+        &self.way.host
+    }
+
+    pub(crate) fn class(&self) -> &str {
+        &self.class
+    }
+
+    pub(crate) fn name(&self) -> &str {
+        &self.name
+    }
+
+    /// The name as an operator writes it.
+    pub(crate) fn key(&self) -> String {
+        match self.name.starts_with("id:") {
+            true => format!("id:{}", self.address().id),
+            false => self.name.clone(),
+        }
     }
 
     fn path(&self, rest: &str) -> String {
@@ -194,70 +178,10 @@ impl Object {
         let slash = if rest.starts_with('/') { "" } else { "/" };
         format!("/{}/{name}{slash}{rest}", self.class)
     }
-
-    fn http(&self, request: Request) -> http::Request<Full<bytes::Bytes>> {
-        let path = self.path(&request.path);
-        let mut http = http::Request::new(Full::new(request.body));
-        *http.method_mut() = request.method;
-        *http.uri_mut() = path
-            .parse()
-            .unwrap_or_else(|error| panic!("{path:?} is no path: {error}"));
-        let headers = http.headers_mut();
-        headers.insert(header::HOST, HeaderValue::from_static("test"));
-        headers.extend(self.headers.clone());
-        headers.extend(request.headers);
-        http
-    }
 }
 
-impl Pending {
-    /// Waits for the response.
-    ///
-    /// # Panics
-    /// When there is none, or none without moving the clock.
-    #[track_caller]
-    pub fn wait(self) -> Response {
-        let Self { host, what, task } = self;
-        match host.run(&what, task) {
-            Ok(Ok(response)) => response,
-            Ok(Err(error)) => panic!("{what}: {error}"),
-            Err(error) => panic!("{what}: {error}"),
-        }
-    }
-
-    /// Whether the response is there, after all that can happen now.
-    #[must_use]
-    pub fn is_done(&self) -> bool {
-        self.host.settle();
-        self.task.is_finished()
-    }
-
-    /// The client goes away without waiting.
-    pub fn abandon(self) {
-        self.task.abort();
-        self.host.settle();
-    }
-}
-
-impl fmt::Debug for Pending {
+impl fmt::Display for Object {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "Pending({})", self.what)
+        write!(f, "{}/{}", self.class, self.name)
     }
-}
-
-async fn exchange(
-    connection: DuplexStream,
-    request: http::Request<Full<bytes::Bytes>>,
-) -> hyper::Result<Response> {
-    let (mut sender, connection) = http1::handshake(TokioIo::new(connection)).await?;
-    // How it ends is seen by the request.
-    let connection = tokio::spawn(connection);
-    let (head, body) = sender.send_request(request).await?.into_parts();
-    let body = body.collect().await?.to_bytes();
-    connection.abort();
-    Ok(Response {
-        status: head.status,
-        headers: head.headers,
-        body,
-    })
 }

@@ -67,10 +67,10 @@ impl Socket {
     #[track_caller]
     pub(crate) fn open(
         host: TestHost,
+        connection: DuplexStream,
         request: http::Request<Full<bytes::Bytes>>,
     ) -> Result<Self, Box<Response>> {
         let (head, _) = request.into_parts();
-        let inside = host.host();
         let opened = host.run("opening a WebSocket", async move {
             let uri = format!("ws://test{}", head.uri);
             let mut request =
@@ -78,7 +78,7 @@ impl Socket {
                     uri,
                 )?;
             request.headers_mut().extend(head.headers);
-            client_async(request, inside.connect()).await
+            client_async(request, connection).await
         });
         match opened {
             Ok((stream, _)) => Ok(Self {
@@ -95,6 +95,14 @@ impl Socket {
             }
             Err(error) => panic!("the WebSocket handshake: {error}"),
         }
+    }
+
+    #[track_caller]
+    pub(crate) fn taken(opened: Result<Self, Box<Response>>) -> Self {
+        opened.unwrap_or_else(|response| {
+            let body = String::from_utf8_lossy(&response.body);
+            panic!("nobody takes the WebSocket: {} {body}", response.status)
+        })
     }
 
     /// Sends a message and lets the host handle it.

@@ -3,12 +3,13 @@
 //!
 //! Called by the object's handlers, which [`ws_server_durable_object!`] writes. It
 //! knows no layout and no protocol detail. Everything it sends waits for the writes
-//! of its turn, so nobody hears of an edit that a crash could take back.
+//! of its turn, and what cannot be written is not sent, so nobody hears of an edit
+//! that a crash could take back.
 //!
 //! [`ws_server_durable_object!`]: crate::ws_server_durable_object
 
 use std::cell::{OnceCell, RefCell};
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::time::{Duration, SystemTime};
 
 use dormouse_sdk::http::{Request, Response};
@@ -16,8 +17,7 @@ use dormouse_sdk::websocket::{Message, ReadyState, WebSocket};
 use dormouse_sdk::{Env, Error, Result, State, log};
 
 use crate::core::{
-    Changes, Clock, Edit, Frames, Moment, Outgoing, Participant, Received, Store, Whole, random_id,
-    split,
+    Clock, Edit, Frames, Moment, Outgoing, Participant, Received, Store, Whole, random_id, split,
 };
 use crate::persist::Persister;
 
@@ -25,6 +25,9 @@ use crate::persist::Persister;
 pub const SERVER_CLIENT_ID: &str = "S";
 
 const CLIENT_ID_CHARACTERS: usize = 24;
+
+/// How the connection of a client ends whose change cannot be saved.
+const NOT_SAVED: (u16, &str) = (1011, "the change cannot be saved");
 
 /// What every client hears first.
 const GREETING: &str = "S\n[null,1,\"\"]";
@@ -95,7 +98,8 @@ pub trait WsServerDurableObject: Sized + 'static {
     }
 
     /// Something went wrong that the server goes on after: a frame that is none, or
-    /// a change that could not be saved (it is tried again with the next one).
+    /// a change that cannot be saved. Its sender's connection ends, and nobody else
+    /// gets it.
     fn on_ignored_error(&self, error: &Error) {
         log::warn!("{error:#}");
     }
@@ -182,10 +186,10 @@ pub struct WsServer {
     persister: OnceCell<Option<Persister>>,
     /// There is one if there is a persister. Never borrowed while a hook runs.
     participant: RefCell<Option<Participant>>,
-    /// Changes that could not be saved yet.
-    unsaved: RefCell<Changes>,
     /// By socket.
     frames: RefCell<BTreeMap<u64, Frames>>,
+    /// Sockets whose end was told here; the host lists them a moment longer.
+    gone: RefCell<BTreeSet<u64>>,
 }
 
 impl WsServer {
@@ -196,8 +200,8 @@ impl WsServer {
             state,
             persister: OnceCell::new(),
             participant: RefCell::new(None),
-            unsaved: RefCell::default(),
             frames: RefCell::default(),
+            gone: RefCell::default(),
         }
     }
 
@@ -213,7 +217,15 @@ impl WsServer {
 
     /// The ids of the clients that are connected, oldest first.
     pub fn client_ids(&self) -> Vec<String> {
-        self.state.websockets().iter().map(client_id).collect()
+        self.sockets().iter().map(client_id).collect()
+    }
+
+    /// Those of clients that have not gone.
+    fn sockets(&self) -> Vec<WebSocket> {
+        let mut sockets = self.state.websockets();
+        let gone = self.gone.borrow();
+        sockets.retain(|socket| !gone.contains(&socket.id()));
+        sockets
     }
 
     /// Takes a client's WebSocket. Any other request is answered with 426, and a
@@ -229,7 +241,7 @@ impl WsServer {
             return Ok(Response::text("the path is longer than 1024 bytes\n").with_status(414));
         };
         let woke = self.start(object)?;
-        let is_first = self.state.websockets().is_empty();
+        let is_first = self.sockets().is_empty();
         let client_id = random_id(&mut random, CLIENT_ID_CHARACTERS);
         let socket = upgrade.with_tag(&client_id).accept()?;
         if is_first {
@@ -238,7 +250,7 @@ impl WsServer {
         object.on_client_id(path_id, &client_id, Presence::Added);
         socket.send(GREETING)?;
         if woke && !is_first {
-            self.greet(object);
+            self.greet(object)?;
         }
         Ok(Response::websocket())
     }
@@ -261,7 +273,7 @@ impl WsServer {
             frames.take(frame, now_ms(), timeout_ms(object))
         };
         match taken {
-            Ok(Some(whole)) => self.relay(object, socket, whole),
+            Ok(Some(whole)) => self.relay(object, socket, whole)?,
             Ok(None) => {}
             Err(error) => {
                 socket.close(error.close_code(), &error.to_string())?;
@@ -269,7 +281,7 @@ impl WsServer {
             }
         }
         if woke {
-            self.greet(object);
+            self.greet(object)?;
         }
         Ok(())
     }
@@ -279,10 +291,13 @@ impl WsServer {
         self.frames.borrow_mut().remove(&socket.id());
         let path_id = self.path_id();
         object.on_client_id(path_id, &client_id(socket), Presence::Removed);
-        let sockets = self.state.websockets();
-        if sockets.iter().all(|other| other == socket) {
+        if self.sockets().iter().all(|other| other == socket) {
             object.on_path_id(path_id, Presence::Removed);
         }
+        let listed: BTreeSet<u64> = self.state.websockets().iter().map(WebSocket::id).collect();
+        let mut gone = self.gone.borrow_mut();
+        gone.retain(|id| listed.contains(id));
+        gone.insert(socket.id());
     }
 
     /// Looks into the store; `None` without a persister.
@@ -296,13 +311,14 @@ impl WsServer {
     }
 
     /// Changes the store and tells all clients, as one transaction; nothing without
-    /// a persister.
+    /// a persister. An error: it cannot be saved, and nothing has changed.
     pub fn edit<T>(&self, object: &T, edits: impl FnOnce(&mut Edit<'_>)) -> Result<()>
     where
         T: WsServerDurableObject,
     {
         self.start(object)?;
-        self.participate(object, |own, moment| own.edit(edits, moment));
+        let outgoing = self.participate(|own, moment| own.edit(edits, moment))?;
+        self.send_all(object, outgoing);
         Ok(())
     }
 
@@ -324,60 +340,79 @@ impl WsServer {
     }
 
     /// Clients may have gone on while the object was not there, so ask them.
-    fn greet<T: WsServerDurableObject>(&self, object: &T) {
-        self.participate(object, |own, moment| Received {
+    fn greet<T: WsServerDurableObject>(&self, object: &T) -> Result<()> {
+        let outgoing = self.participate(|own, moment| Received {
             outgoing: own.greet(moment),
             ..Received::default()
-        });
+        })?;
+        self.send_all(object, outgoing);
+        Ok(())
     }
 
-    fn relay<T: WsServerDurableObject>(&self, object: &T, socket: &WebSocket, whole: Whole) {
+    /// Takes part in what a client says, then passes it on.
+    fn relay<T>(&self, object: &T, socket: &WebSocket, whole: Whole) -> Result<()>
+    where
+        T: WsServerDurableObject,
+    {
         let from = client_id(socket);
+        let outgoing = if whole.to.is_empty() || whole.to == SERVER_CLIENT_ID {
+            self.participate(|own, moment| own.receive(&from, whole.envelope, moment))
+        } else {
+            Ok(Vec::new())
+        };
+        let outgoing = match outgoing {
+            Ok(outgoing) => outgoing,
+            Err(error) => {
+                let (code, reason) = NOT_SAVED;
+                socket.close(code, reason)?;
+                object.on_ignored_error(&error);
+                return Ok(());
+            }
+        };
         for remainder in &whole.remainders {
             object.on_message(&from, &whole.to, remainder);
             self.forward(&from, &whole.to, remainder, Some(socket));
         }
-        if whole.to.is_empty() || whole.to == SERVER_CLIENT_ID {
-            self.participate(object, |own, moment| {
-                own.receive(&from, whole.envelope, moment)
-            });
-        }
+        self.send_all(object, outgoing);
+        Ok(())
     }
 
-    /// Lets the own participant do something, then saves and sends what came of it.
-    fn participate<T: WsServerDurableObject>(
+    /// Lets the own participant do something and saves what came of it; what it
+    /// says to that. An error: it cannot be saved, and the store is as before.
+    fn participate(
         &self,
-        object: &T,
         act: impl FnOnce(&mut Participant, &mut Moment<'_>) -> Received,
-    ) {
-        let received = match self.participant.borrow_mut().as_mut() {
-            Some(own) => act(
-                own,
-                &mut Moment {
-                    now_ms: now_ms(),
-                    random: &mut random,
-                },
-            ),
-            None => return,
+    ) -> Result<Vec<Outgoing>> {
+        let Some(Some(persister)) = self.persister.get() else {
+            return Ok(Vec::new());
         };
-        self.save(object, received.changes);
-        for outgoing in received.outgoing {
-            self.send(object, outgoing);
+        let received = match self.participant.borrow_mut().as_mut() {
+            Some(own) => {
+                let now_ms = now_ms();
+                let random = &mut random;
+                act(own, &mut Moment { now_ms, random })
+            }
+            None => return Ok(Vec::new()),
+        };
+        if received.changes.any {
+            let saved = match &*self.participant.borrow() {
+                Some(own) => persister.save(own.store(), &received.changes),
+                None => Ok(()),
+            };
+            if let Err(error) = saved {
+                let before = persister.load()?;
+                if let Some(own) = self.participant.borrow_mut().as_mut() {
+                    own.restore(before);
+                }
+                return Err(error);
+            }
         }
+        Ok(received.outgoing)
     }
 
-    fn save<T: WsServerDurableObject>(&self, object: &T, changes: Changes) {
-        if !changes.any {
-            return;
-        }
-        let changes = self.unsaved.take().and(changes);
-        let saved = match (&*self.participant.borrow(), self.persister.get()) {
-            (Some(own), Some(Some(persister))) => persister.save(own.store(), &changes),
-            _ => Ok(()),
-        };
-        if let Err(error) = saved {
-            self.unsaved.replace(changes);
-            object.on_ignored_error(&error);
+    fn send_all<T: WsServerDurableObject>(&self, object: &T, outgoing: Vec<Outgoing>) {
+        for outgoing in outgoing {
+            self.send(object, outgoing);
         }
     }
 

@@ -18,9 +18,14 @@ pub(in crate::cli) enum Command {
     Logs(Logs),
     Sockets(Sockets),
     Alarms(Alarms),
+    Call(super::call::Call),
     Fetch(Fetch),
     Token(Token),
+    Secret(super::secret::Secret),
     Page(Page),
+    Backup(super::backup::Args),
+    #[command(flatten)]
+    Travel(super::travel_args::Command),
 }
 
 /// Which host to ask, and how to show what it says.
@@ -38,6 +43,9 @@ pub(in crate::cli) struct Reach {
         help_heading = "Host"
     )]
     pub(super) token: Option<String>,
+    /// Trust these certificates (PEM) at an https:// address, and no others
+    #[arg(long, value_name = "FILE", env = "DORMOUSE_CA", help_heading = "Host")]
+    pub(super) ca: Option<PathBuf>,
     /// Without --to: the data folder of a host on this machine [default: that of the app in this folder]
     #[arg(long, value_name = "DIR", env = "DORMOUSE_DATA", help_heading = "Host")]
     pub(super) data: Option<PathBuf>,

@@ -3,20 +3,25 @@
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context as _, bail};
-use bytes::Bytes;
+use bytes::{Bytes, BytesMut};
+use futures_util::stream;
 use http::header::{AUTHORIZATION, CONTENT_TYPE};
 use http::{HeaderMap, Method, Request, Response, Uri};
-use http_body_util::{BodyExt as _, Full};
+use http_body::Frame;
+use http_body_util::combinators::UnsyncBoxBody;
+use http_body_util::{BodyExt as _, Full, StreamBody};
 use hyper::body::Incoming;
 use hyper_util::client::legacy::Client as HttpClient;
-use hyper_util::client::legacy::connect::HttpConnector;
 use hyper_util::rt::TokioExecutor;
 use percent_encoding::{AsciiSet, CONTROLS, utf8_percent_encode};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 use serde_json::Value as Json;
+use tokio::fs::File;
+use tokio::io::AsyncReadExt as _;
 
 use super::args::Reach;
+use super::connect::{Connector, connector};
 use crate::admin::{api, find_local};
 use crate::cli::project::Project;
 
@@ -36,9 +41,14 @@ const IN_PATH: &AsciiSet = &CONTROLS
     .add(b'{')
     .add(b'}');
 
+const CHUNK_BYTES: usize = 256 << 10;
+
+/// What a request carries.
+type Body = UnsyncBoxBody<Bytes, std::io::Error>;
+
 /// One admin door and a token for it.
 pub(super) struct Client {
-    http: HttpClient<HttpConnector, Full<Bytes>>,
+    http: HttpClient<Connector, Body>,
     url: String,
     token: String,
     app: Option<String>,
@@ -80,9 +90,10 @@ impl Client {
                 (found.url, found.token)
             }
         };
+        let connector = connector(reach.ca.as_deref())?;
         let url = url.trim_end_matches('/').to_owned();
         Ok(Self {
-            http: HttpClient::builder(TokioExecutor::new()).build_http(),
+            http: HttpClient::builder(TokioExecutor::new()).build(connector),
             url,
             token,
             app: reach.app.clone(),
@@ -167,11 +178,22 @@ impl Client {
         accepted(response).await.map(drop)
     }
 
-    pub(super) async fn delete(&self, path: &str) -> anyhow::Result<()> {
-        let response = self
-            .send(Method::DELETE, path, HeaderMap::new(), Bytes::new())
-            .await?;
-        accepted(response).await.map(drop)
+    pub(super) async fn delete<T: DeserializeOwned>(&self, path: &str) -> anyhow::Result<T> {
+        self.ask(Method::DELETE, path, Json::Null).await
+    }
+
+    /// Sends a file as it is read.
+    pub(super) async fn put_file(&self, path: &str, file: File) -> anyhow::Result<()> {
+        let chunks = stream::unfold(file, |mut file| async move {
+            let mut chunk = BytesMut::with_capacity(CHUNK_BYTES);
+            match file.read_buf(&mut chunk).await {
+                Ok(0) => None,
+                read => Some((read.map(|_| Frame::data(chunk.freeze())), file)),
+            }
+        });
+        let body = StreamBody::new(chunks).boxed_unsync();
+        let response = self.send_body(Method::PUT, path, HeaderMap::new(), body);
+        accepted(response.await?).await.map(drop)
     }
 
     /// The answer as it comes, if it is none of the door's refusals.
@@ -189,6 +211,18 @@ impl Client {
         headers: HeaderMap,
         body: Bytes,
     ) -> anyhow::Result<Response<Incoming>> {
+        let body = Full::new(body).map_err(|never| match never {});
+        self.send_body(method, path, headers, body.boxed_unsync())
+            .await
+    }
+
+    async fn send_body(
+        &self,
+        method: Method,
+        path: &str,
+        headers: HeaderMap,
+        body: Body,
+    ) -> anyhow::Result<Response<Incoming>> {
         let uri: Uri = format!("{}{path}", self.url)
             .parse()
             .with_context(|| format!("{:?} is no address of a host", self.url))?;
@@ -198,7 +232,7 @@ impl Client {
         }
         let request = request
             .header(AUTHORIZATION, format!("Bearer {}", self.token))
-            .body(Full::new(body))
+            .body(body)
             .context("the token is no header value")?;
         self.http.request(request).await.with_context(|| {
             format!(
@@ -210,7 +244,7 @@ impl Client {
 }
 
 /// The body of an answer that is no problem.
-async fn accepted(response: Response<Incoming>) -> anyhow::Result<Incoming> {
+pub(super) async fn accepted(response: Response<Incoming>) -> anyhow::Result<Incoming> {
     let status = response.status();
     if status.is_success() {
         return Ok(response.into_body());
@@ -233,7 +267,7 @@ fn remote_token(reach: &Reach, url: &str) -> anyhow::Result<String> {
 }
 
 /// The data folder meant, as `dev` and `serve` in this folder would choose it.
-fn local_data(named: Option<&Path>) -> anyhow::Result<PathBuf> {
+pub(super) fn local_data(named: Option<&Path>) -> anyhow::Result<PathBuf> {
     if let Some(data) = named {
         return Ok(data.to_owned());
     }

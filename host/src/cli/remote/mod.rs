@@ -5,17 +5,23 @@
 
 mod alarms;
 pub(super) mod args;
+mod backup;
+mod call;
 mod client;
+mod connect;
 mod deploy;
 mod fetch;
 mod logs;
 mod objects;
 mod page;
 mod prompt;
+mod secret;
 mod show;
 mod sockets;
 mod sql;
 mod token;
+mod travel;
+mod travel_args;
 
 use args::Command;
 
@@ -30,8 +36,12 @@ pub(super) async fn run(command: Command) -> anyhow::Result<()> {
         Command::Logs(args) => logs::run(args).await,
         Command::Sockets(args) => sockets::run(args).await,
         Command::Alarms(args) => alarms::run(args).await,
+        Command::Call(args) => call::run(args).await,
         Command::Fetch(args) => fetch::run(args).await,
         Command::Token(args) => token::run(args).await,
+        Command::Secret(args) => secret::run(args).await,
         Command::Page(args) => page::run(&args),
+        Command::Backup(args) => backup::run(args).await,
+        Command::Travel(command) => travel::run(command).await,
     }
 }

@@ -75,7 +75,7 @@ fn show(rows: Rows) {
     );
 }
 
-fn cell(value: Json) -> String {
+pub(super) fn cell(value: Json) -> String {
     match value {
         Json::Null => "NULL".to_owned(),
         Json::String(text) => show::clean(&text),

@@ -25,9 +25,8 @@ pub(super) async fn run(args: Token) -> anyhow::Result<()> {
         }
         TokenAction::Delete { id, reach } => {
             let client = Client::new(&reach)?;
-            client
-                .delete(&format!("/v1/tokens/{}", segment(&id)))
-                .await?;
+            let path = format!("/v1/tokens/{}", segment(&id));
+            client.delete::<()>(&path).await?;
             terminal::status("Deleted", id);
             Ok(())
         }

@@ -4,12 +4,12 @@ use std::path::PathBuf;
 
 use clap::{Args, Subcommand};
 
-use crate::cli::args::{Door, Log};
+use crate::cli::args::{AdminTls, Door, Log, Tls};
 
 #[derive(Debug, Subcommand)]
 pub(in crate::cli) enum Command {
     Doctor(Doctor),
-    Config(Config),
+    Config(Box<Config>),
     Completions(Completions),
     Man(Man),
 }
@@ -59,6 +59,10 @@ pub(super) struct ConfigShow {
     pub(super) json: bool,
     #[command(flatten)]
     pub(super) door: Door,
+    #[command(flatten)]
+    pub(super) tls: Tls,
+    #[command(flatten)]
+    pub(super) admin_tls: AdminTls,
     #[command(flatten)]
     pub(super) log: Log,
 }

@@ -1,5 +1,7 @@
 //! Config: every setting of `serve` with where its value comes from.
 
+use std::path::Path;
+
 use clap::parser::ValueSource;
 use clap::{ArgMatches, CommandFactory as _};
 use serde::Serialize;
@@ -58,6 +60,14 @@ fn settings(args: &args::ConfigShow, project: &Project, matches: &ArgMatches) ->
             door.data(manifest, &project.root).display().to_string(),
         ),
         ("", "admin", admin),
+        ("", "certificates", file(args.tls.certificates.as_deref())),
+        ("", "key", file(args.tls.key.as_deref())),
+        (
+            "",
+            "admin_certificates",
+            file(args.admin_tls.admin_certificates.as_deref()),
+        ),
+        ("", "admin_key", file(args.admin_tls.admin_key.as_deref())),
         (
             "",
             "shutdown_timeout",
@@ -85,21 +95,26 @@ fn settings(args: &args::ConfigShow, project: &Project, matches: &ArgMatches) ->
         Setting { name, value, from }
     });
     let mut settings: Vec<Setting> = of_machine.collect();
-    settings.extend(of_app(manifest).into_iter().map(|(key, value)| Setting {
+    let of_app = of_app(manifest).into_iter();
+    // A list that the file gives is shown as it stands there.
+    let of_app = of_app.filter(|(key, _)| !LISTS.contains(key) || written.source(key) == "default");
+    settings.extend(of_app.map(|(key, value)| Setting {
         from: written.source(key),
         name: key.to_owned(),
         value,
     }));
-    settings.extend(manifest.vars.iter().map(|(name, value)| Setting {
-        name: format!("vars.{name}"),
-        value: value.clone(),
-        from: FILE_NAME.to_owned(),
-    }));
+    let rest = written.rest(&settings);
+    settings.extend(rest);
     settings
+}
+
+fn file(path: Option<&Path>) -> String {
+    path.map_or_else(|| "none".to_owned(), |path| path.display().to_string())
 }
 
 fn of_app(manifest: &Manifest) -> Vec<(&'static str, String)> {
     let limits = &manifest.limits;
+    let worker = &manifest.worker;
     vec![
         ("name", manifest.name.clone()),
         ("limits.memory_mib", limits.memory_mib.to_string()),
@@ -114,8 +129,61 @@ fn of_app(manifest: &Manifest) -> Vec<(&'static str, String)> {
             "limits.request_body_bytes",
             limits.request_body_bytes.to_string(),
         ),
+        (
+            "limits.request_header_bytes",
+            limits.request_header_bytes.to_string(),
+        ),
+        (
+            "limits.concurrent_requests",
+            limits.concurrent_requests.to_string(),
+        ),
         ("limits.database_mib", limits.database_mib.to_string()),
+        ("limits.history_days", limits.history_days.to_string()),
+        ("limits.history_mib", limits.history_mib.to_string()),
+        ("limits.call_depth", limits.call_depth.to_string()),
+        ("worker.instances", worker.instances.to_string()),
+        (
+            "worker.concurrent_requests",
+            worker.concurrent_requests.to_string(),
+        ),
+        ("worker.response_ms", worker.response_ms.to_string()),
     ]
+    .into_iter()
+    .chain(of_sql(&limits.sql))
+    .chain(LISTS.map(|list| (list, "[]".to_owned())))
+    .collect()
+}
+
+/// What is empty unless the manifest says something; what it says comes from there.
+const LISTS: [&str; 3] = [
+    "outgoing.hosts",
+    "outgoing.private_hosts",
+    "router.whole_path",
+];
+
+fn of_sql(limits: &dormouse_storage::Limits) -> Vec<(&'static str, String)> {
+    let small = [
+        ("limits.sql.value_bytes", limits.value_bytes),
+        ("limits.sql.statement_bytes", limits.statement_bytes),
+        ("limits.sql.columns", limits.columns),
+        ("limits.sql.parameters", limits.parameters),
+        ("limits.sql.function_arguments", limits.function_arguments),
+        ("limits.sql.like_pattern_bytes", limits.like_pattern_bytes),
+        (
+            "limits.sql.compound_select_terms",
+            limits.compound_select_terms,
+        ),
+        ("limits.sql.expression_depth", limits.expression_depth),
+        ("limits.sql.trigger_depth", limits.trigger_depth),
+        ("limits.sql.program_ops", limits.program_ops),
+    ];
+    let large = [
+        ("limits.sql.result_rows", limits.result_rows),
+        ("limits.sql.result_bytes", limits.result_bytes),
+    ];
+    let small = small.map(|(key, value)| (key, u64::from(value)));
+    let all = small.into_iter().chain(large);
+    all.map(|(key, value)| (key, value.to_string())).collect()
 }
 
 /// The flag and the variable of an argument.
@@ -138,6 +206,22 @@ impl Written {
         Self(text.parse().unwrap_or_default())
     }
 
+    /// The keys that no other setting has shown, and the lists that it gives.
+    fn rest(&self, shown: &[Setting]) -> Vec<Setting> {
+        let mut found = Vec::new();
+        flatten("", &self.0, &mut found);
+        found.retain(|(name, _)| shown.iter().all(|setting| setting.name != *name));
+        let setting = |(name, value): (String, &toml::Value)| Setting {
+            name,
+            value: match value {
+                toml::Value::String(text) => text.clone(),
+                value => value.to_string(),
+            },
+            from: FILE_NAME.to_owned(),
+        };
+        found.into_iter().map(setting).collect()
+    }
+
     fn source(&self, key: &str) -> String {
         let mut table = &self.0;
         let mut parts = key.split('.').peekable();
@@ -149,5 +233,14 @@ impl Written {
             }
         }
         "default".to_owned()
+    }
+}
+
+fn flatten<'a>(head: &str, table: &'a toml::Table, found: &mut Vec<(String, &'a toml::Value)>) {
+    for (key, value) in table {
+        match value {
+            toml::Value::Table(inner) => flatten(&format!("{head}{key}."), inner, found),
+            value => found.push((format!("{head}{key}"), value)),
+        }
     }
 }

@@ -11,6 +11,7 @@ mod outgoing;
 pub(super) mod output;
 pub(super) mod requests;
 mod schema;
+mod secrets;
 pub(super) mod sql;
 mod storage;
 pub(super) mod transaction;
@@ -32,6 +33,7 @@ pub(super) fn add_to_linker(linker: &mut Linker<Context>) -> wasmtime::Result<()
     object::gate::add_to_linker::<_, HasSelf<Context>>(linker, |context| context)?;
     object::transaction::add_to_linker::<_, HasSelf<Context>>(linker, |context| context)?;
     object::bookmark::add_to_linker::<_, HasSelf<Context>>(linker, |context| context)?;
+    object::secrets::add_to_linker::<_, HasSelf<Context>>(linker, |context| context)?;
     object::log::add_to_linker::<_, HasSelf<Context>>(linker, |context| context)?;
     object::outgoing::add_to_linker::<_, HasSelf<Context>>(linker, |context| context)?;
     object::websocket::add_to_linker::<_, HasSelf<Context>>(linker, |context| context)

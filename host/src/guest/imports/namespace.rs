@@ -15,7 +15,7 @@ use crate::guest::bindings::dormouse::object::namespace::{
     Answer, Error, ErrorKind, Host, HostNamespace, HostStub, HostStubWithStore,
 };
 use crate::guest::bindings::dormouse::object::types;
-use crate::guest::body;
+use crate::guest::body::{self, Of};
 use crate::guest::context::{Context, Identity};
 use crate::guest::instance::{CallId, Effect};
 use crate::id::{self, ObjectName};
@@ -44,7 +44,8 @@ impl HostNamespace for Context {
             let known = names.join(", ");
             return Ok(Err(invalid(format!(
                 "there is no namespace `{binding}`; bound are: {known}; add \
-                 `{binding} = \"Class\"` to `[namespaces]` in dormouse.toml"
+                 `{binding} = \"Class\"` to `[namespaces]` in dormouse.toml, or a store to `[kv]` \
+                 or `[databases]`"
             ))));
         };
         let namespace = Namespace(namespace.clone());
@@ -163,7 +164,7 @@ impl HostStubWithStore<Context> for Own {
             let method = MethodCall {
                 method,
                 arguments,
-                body: body::lift(access.as_context_mut(), body)?,
+                body: body::lift(access.as_context_mut(), body, Of::Request)?,
             };
             Ok(Ok(send(access, &stub, What::Method(method))?))
         })?;
@@ -244,7 +245,7 @@ fn send_request(
         method: request.method,
         url: request.url,
         headers: request.headers,
-        body: body::lift(access.as_context_mut(), request.body)?,
+        body: body::lift(access.as_context_mut(), request.body, Of::Request)?,
         upgrade: protocols,
     };
     let waiting = send(access, stub, What::Fetch(request))?;

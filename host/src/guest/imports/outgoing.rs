@@ -15,7 +15,7 @@ use crate::guest::bindings::dormouse::object::outgoing::{
     Error, ErrorKind, Host, HostWithStore, Options,
 };
 use crate::guest::bindings::dormouse::object::types;
-use crate::guest::body;
+use crate::guest::body::{self, Of};
 use crate::guest::context::Context;
 use crate::guest::instance::Effect;
 
@@ -32,7 +32,7 @@ impl HostWithStore<Context> for HasSelf<Context> {
                 method: request.method,
                 url: request.url,
                 headers: request.headers,
-                body: body::lift(access.as_context_mut(), request.body)?,
+                body: body::lift(access.as_context_mut(), request.body, Of::Request)?,
                 upgrade: None,
             };
             let (depart, departed) = oneshot::channel();
@@ -72,7 +72,9 @@ impl From<egress::Error> for Error {
         let kind = match &error {
             egress::Error::Denied { .. } | egress::Error::Private { .. } => ErrorKind::Denied,
             egress::Error::Invalid { .. } => ErrorKind::Invalid,
-            egress::Error::Unreachable { .. } => ErrorKind::Unreachable,
+            egress::Error::Unreachable { .. } | egress::Error::Unscripted { .. } => {
+                ErrorKind::Unreachable
+            }
             egress::Error::Late { .. } | egress::Error::Stalled { .. } => ErrorKind::Timeout,
             egress::Error::Broken { .. } => ErrorKind::Broken,
             egress::Error::Redirects { .. } => ErrorKind::Redirects,

@@ -7,19 +7,22 @@
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::io::{self, ErrorKind};
-use std::sync::Arc;
 
 use super::pack::{Head, Index, Kind, Pack, Writer};
-use crate::disk::{DiskFile, Env};
-use crate::files;
+use crate::disk::Env;
+use crate::files::{self, Files};
 use crate::log::delta::{self, PAGE_BYTES, Page};
 use crate::log::record::Record;
 
 /// Before pages of one entry.
 const CHUNK: usize = 64;
 
+/// Object files open at a time.
+const FILES: usize = 64;
+
 pub(crate) struct Archiver<'a> {
-    env: &'a Env,
+    /// Few at a time: each takes a descriptor.
+    files: Files,
     /// By object, the end of the last commit that is archived already.
     done: &'a HashMap<u128, u64>,
     /// Commits that begin before are not archived.
@@ -30,7 +33,8 @@ pub(crate) struct Archiver<'a> {
 
 /// An object on its way from redo to its last commit.
 struct Object {
-    file: Option<Arc<dyn DiskFile>>,
+    /// Of its file, if there is one.
+    path: Option<String>,
     /// Leading pages of the file that still count.
     in_file: u32,
     size: u32,
@@ -54,7 +58,7 @@ impl<'a> Archiver<'a> {
         writer: Writer,
     ) -> Archiver<'a> {
         Archiver {
-            env,
+            files: Files::new(env.clone(), FILES),
             done,
             floor,
             writer,
@@ -66,7 +70,7 @@ impl<'a> Archiver<'a> {
     pub(crate) fn feed(&mut self, record: &Record<'_>) -> io::Result<()> {
         if !self.objects.contains_key(&record.object) {
             let key = record.key.as_ref().ok_or_else(|| unfounded(record))?;
-            let object = Object::open(self.env, &files::path(key))?;
+            let object = Object::open(&self.files, record.object, files::path(key))?;
             self.objects.insert(record.object, object);
         }
         let object = self
@@ -77,7 +81,7 @@ impl<'a> Archiver<'a> {
         if record.end() <= done || record.position < self.floor {
             return object.apply(record);
         }
-        object.archive(record, &mut self.writer)
+        object.archive(record, &self.files, &mut self.writer)
     }
 
     pub(crate) fn finish(self) -> io::Result<Option<(Pack, Index)>> {
@@ -98,8 +102,8 @@ fn unfounded(record: &Record<'_>) -> io::Error {
 }
 
 impl Object {
-    fn open(env: &Env, path: &str) -> io::Result<Object> {
-        let file = match env.disk.open(path, false) {
+    fn open(files: &Files, number: u128, path: String) -> io::Result<Object> {
+        let file = match files.get(number, &path) {
             Ok(file) => Some(file),
             Err(error) if error.kind() == ErrorKind::NotFound => None,
             Err(error) => return Err(error),
@@ -111,7 +115,7 @@ impl Object {
             _ => !bytes.is_multiple_of(PAGE_BYTES as u64),
         };
         Ok(Object {
-            file,
+            path: file.is_some().then_some(path),
             in_file: size,
             size,
             cut_off,
@@ -137,7 +141,12 @@ impl Object {
         Ok(())
     }
 
-    fn archive(&mut self, record: &Record<'_>, writer: &mut Writer) -> io::Result<()> {
+    fn archive(
+        &mut self,
+        record: &Record<'_>,
+        files: &Files,
+        writer: &mut Writer,
+    ) -> io::Result<()> {
         let is_first = self.size_before.is_none();
         // Of a damaged file at least this much was there, and is lost.
         let least = if self.cut_off { record.size_pages } else { 0 };
@@ -166,7 +175,7 @@ impl Object {
         for chunk in fresh.chunks(CHUNK) {
             pages.clear();
             for number in chunk {
-                match self.before(*number)? {
+                match self.before(files, record.object, *number)? {
                     Some(page) => {
                         delta::encode(*number, &page, None, &mut pages);
                         bases.insert(*number, page);
@@ -201,7 +210,7 @@ impl Object {
 
     /// What a page held before the first commit that is archived now; `None` when the file
     /// is damaged there.
-    fn before(&self, number: u32) -> io::Result<Option<Box<Page>>> {
+    fn before(&self, files: &Files, object: u128, number: u32) -> io::Result<Option<Box<Page>>> {
         if let Some(page) = self.known.get(&number) {
             return Ok(Some(page.clone()));
         }
@@ -209,7 +218,8 @@ impl Object {
             return Ok(None);
         }
         let mut page = Box::new([0; PAGE_BYTES]);
-        if let Some(file) = self.file.as_ref().filter(|_| number <= self.in_file) {
+        if let Some(path) = self.path.as_ref().filter(|_| number <= self.in_file) {
+            let file = files.get(object, path)?;
             let read = file.read_at(&mut page[..], u64::from(number - 1) * PAGE_BYTES as u64)?;
             if read < PAGE_BYTES || !files::is_intact(number, &page) {
                 return Ok(None);

@@ -18,7 +18,7 @@ use std::io;
 use crate::disk::Env;
 use crate::error::Error;
 pub(crate) use archive::Archiver;
-use pack::{Index, Pack, Writer};
+use pack::{Head, Index, Pack, Writer};
 pub(crate) use past::Past;
 
 pub(crate) const DIR: &str = "history";
@@ -146,6 +146,11 @@ impl History {
 
     pub(crate) fn bytes(&self) -> u64 {
         self.packs.iter().map(|pack| pack.bytes).sum()
+    }
+
+    /// The names of the packs that are used.
+    pub(crate) fn names(&self) -> Vec<String> {
+        self.packs.iter().map(Pack::name).collect()
     }
 
     pub(crate) fn packs(&self) -> usize {
@@ -293,6 +298,38 @@ impl History {
         Ok(earliest.map_or(TimeTravel::Unchanged, TimeTravel::Before))
     }
 
+    /// The commits of an object that end in `from..before`, newest first; at most `limit`.
+    pub(crate) fn commits(
+        &self,
+        env: &Env,
+        object: u128,
+        (from, before): (u64, u64),
+        limit: usize,
+    ) -> Result<Vec<Archived>, Error> {
+        let mut found = Vec::new();
+        for pack in self.packs.iter().rev() {
+            if found.len() >= limit || pack.to < from {
+                break;
+            }
+            let index = pack.index(env)?;
+            let Some(index) = index.get(&object) else {
+                continue;
+            };
+            let mut here = Vec::new();
+            pack.entries(env, index, &mut |entry| {
+                let head = entry.head;
+                if head.kind == pack::Kind::Commit && (from..before).contains(&head.end) {
+                    let pages = entry.pages.len();
+                    here.push(Archived { head, pages });
+                }
+                Ok(())
+            })?;
+            found.extend(here.into_iter().rev());
+        }
+        found.truncate(limit);
+        Ok(found)
+    }
+
     /// Where the first commit at or after `from` begins that brought back an older state.
     pub(crate) fn restored_at(
         &self,
@@ -318,6 +355,14 @@ impl History {
         }
         Ok(found)
     }
+}
+
+/// One commit in a pack.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Archived {
+    pub(crate) head: Head,
+    /// How many pages it changed.
+    pub(crate) pages: usize,
 }
 
 /// Where a time lies in an object's archived commits.

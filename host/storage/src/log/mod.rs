@@ -10,6 +10,8 @@
 //! Positions are bytes since the log began.
 
 pub(crate) mod delta;
+#[cfg(test)]
+mod properties;
 pub(crate) mod read;
 pub(crate) mod record;
 pub(crate) mod scan;

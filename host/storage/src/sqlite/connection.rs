@@ -5,6 +5,7 @@
 
 #![allow(unsafe_code)]
 
+use std::cell::RefCell;
 use std::ffi::{CStr, c_char, c_int, c_void};
 use std::fmt;
 use std::ptr;
@@ -28,6 +29,10 @@ pub(crate) struct Connection {
     // Both boxes are pointed to by SQLite until `drop`; boxed so that moving keeps them still.
     guard: Box<Guard>,
     check: Option<Box<Check>>,
+    /// Reads the programs of other statements; compiled when it is first needed.
+    ops: RefCell<Option<Statement>>,
+    /// An error met in reading them that ends the turn, until it is taken.
+    failure: RefCell<Option<Error>>,
 }
 
 // SAFETY: a connection opened with NOMUTEX may move between threads as long as one uses it
@@ -108,6 +113,8 @@ impl Connection {
             db,
             guard: Box::default(),
             check: None,
+            ops: RefCell::default(),
+            failure: RefCell::default(),
         };
         match rc {
             ffi::SQLITE_OK => Ok(connection),
@@ -295,6 +302,26 @@ impl Connection {
         &self.guard
     }
 
+    /// SQLite may have rolled the transaction back, so nobody may go on.
+    pub(super) fn fail(&self, error: Error) {
+        if error.ends_turn() {
+            self.failure.replace(Some(error));
+        }
+    }
+
+    pub(crate) fn take_failure(&self) -> Option<Error> {
+        self.failure.take()
+    }
+
+    /// Lets go of what reads programs, which takes 10 KB; the next turn may not need it.
+    pub(crate) fn rest(&self) {
+        self.ops.take();
+    }
+
+    pub(super) fn ops_statement(&self) -> &RefCell<Option<Statement>> {
+        &self.ops
+    }
+
     pub(crate) fn autocommit(&self) -> bool {
         // SAFETY: db is open.
         unsafe { ffi::sqlite3_get_autocommit(self.db) != 0 }
@@ -332,6 +359,8 @@ impl Connection {
 
 impl Drop for Connection {
     fn drop(&mut self) {
+        // Statements end before their connection.
+        self.ops.take();
         // SAFETY: no hook can run after this call; a null pointer is allowed.
         unsafe { ffi::sqlite3_close(self.db) };
     }

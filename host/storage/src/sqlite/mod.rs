@@ -5,9 +5,12 @@
 //! turns, objects or limits; errors carry SQLite's text and extended code.
 
 mod connection;
+mod program;
 mod statement;
+mod tally;
 
 pub(crate) mod code;
 
 pub(crate) use connection::{Connection, start};
 pub(crate) use statement::Statement;
+pub(crate) use tally::{Rows, Tally};

@@ -138,25 +138,73 @@ impl Statement {
         }
     }
 
+    /// Lets a statement that reads programs read this one.
+    pub(crate) fn bind_statement(&self, index: usize, other: &Statement) {
+        let (raw, other) = (self.raw.as_ptr(), other.raw.as_ptr());
+        // SAFETY: both are live; the name is the one that `bytecode` asks for and lives for
+        // ever. An index out of range is an answer that nobody needs: the table stays empty.
+        unsafe {
+            let name = c"stmt-pointer".as_ptr();
+            ffi::sqlite3_bind_pointer(raw, index as c_int, other.cast(), name, None)
+        };
+    }
+
+    pub(crate) fn integer(&self, index: usize) -> i64 {
+        // SAFETY: raw is live and stands on a row; NULL comes out as 0.
+        unsafe { ffi::sqlite3_column_int64(self.raw.as_ptr(), index as c_int) }
+    }
+
+    /// Shows a text to `read` without copying it.
+    pub(crate) fn text_with<T>(&self, index: usize, read: impl FnOnce(&str) -> T) -> T {
+        let (raw, index) = (self.raw.as_ptr(), index as c_int);
+        // SAFETY: as in `column`; the bytes stay while `read` runs, which cannot step.
+        let bytes = unsafe {
+            let at = ffi::sqlite3_column_text(raw, index);
+            bytes(at, ffi::sqlite3_column_bytes(raw, index))
+        };
+        read(std::str::from_utf8(bytes).unwrap_or_default())
+    }
+
     /// Makes the statement ready for another run and lets go of its parameters.
     pub(crate) fn reset(&self) {
         // SAFETY: raw is live. The code repeats the error of the last step, already reported.
         unsafe {
             ffi::sqlite3_reset(self.raw.as_ptr());
             ffi::sqlite3_clear_bindings(self.raw.as_ptr());
-            ffi::sqlite3_stmt_status(self.raw.as_ptr(), ffi::SQLITE_STMTSTATUS_FULLSCAN_STEP, 1);
+        }
+        for counter in MOVES {
+            self.status(counter, true);
         }
     }
 
-    /// Rows visited by this run of a statement that has answered `rows`.
-    pub(crate) fn rows_read(&self, rows: u64) -> u64 {
+    /// How often this run has moved a cursor to another row.
+    pub(crate) fn moves(&self) -> u64 {
+        let moves = MOVES.map(|counter| u64::from(self.status(counter, false)));
+        moves.iter().sum()
+    }
+
+    /// Whether the tables have changed since it was compiled, and it with them.
+    pub(crate) fn is_recompiled(&self) -> bool {
+        self.status(ffi::SQLITE_STMTSTATUS_REPREPARE, false) > 0
+    }
+
+    pub(crate) fn forget_recompiled(&self) {
+        self.status(ffi::SQLITE_STMTSTATUS_REPREPARE, true);
+    }
+
+    fn status(&self, counter: c_int, reset: bool) -> u32 {
         // SAFETY: raw is a live statement.
-        let scanned = unsafe {
-            ffi::sqlite3_stmt_status(self.raw.as_ptr(), ffi::SQLITE_STMTSTATUS_FULLSCAN_STEP, 0)
-        };
-        rows.max(scanned as u32 as u64)
+        unsafe { ffi::sqlite3_stmt_status(self.raw.as_ptr(), counter, c_int::from(reset)) as u32 }
     }
 }
+
+/// Each step of a scan is counted in one of these: 0, which has no name, takes those within
+/// an index or a part of a table.
+const MOVES: [c_int; 3] = [
+    0,
+    ffi::SQLITE_STMTSTATUS_FULLSCAN_STEP,
+    ffi::SQLITE_STMTSTATUS_AUTOINDEX,
+];
 
 /// # Safety
 /// `at` is null or points to `length` bytes that live as long as the caller uses them.

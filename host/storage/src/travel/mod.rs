@@ -5,6 +5,7 @@
 //! the lock of checkpoints while they read. What they change becomes one commit, so a crash
 //! leaves all of it or nothing. An object that is changed must not be awake.
 
+mod commits;
 mod delete;
 mod diff;
 mod files;
@@ -26,6 +27,7 @@ use crate::sqlite::Connection;
 use crate::storage::{Ledger, Shared, Storage};
 use crate::value::Row;
 
+pub use commits::{Commit, Commits};
 pub use diff::{Change, Changed, Diff};
 
 /// What history there is.
@@ -47,6 +49,21 @@ impl Storage {
         let position = shared.now(key);
         shared.log().wait(position)?;
         Ok(Bookmark::at(shared.log().id(), number(key), position))
+    }
+
+    /// Reads the text of a bookmark of this object; whether history still has the moment
+    /// shows when it is used.
+    pub fn read_bookmark(&self, key: &ObjectKey, text: &str) -> Result<Bookmark, Error> {
+        Bookmark::read(self.shared().log().id(), number(key), text)
+    }
+
+    /// Whether the object has a database now.
+    pub fn has_data(&self, key: &ObjectKey) -> Result<bool, Error> {
+        let pages = self.shared().find(key)?;
+        let has = pages.committed_bytes() > 0;
+        drop(pages);
+        self.shared().forget_unused(number(key));
+        Ok(has)
     }
 
     /// The bookmark of the state an object had at a time, in milliseconds since 1970. A time
@@ -153,8 +170,21 @@ impl Moment<'_> {
 
 impl Shared {
     pub(crate) fn claim(&self, key: &ObjectKey) -> Result<Claim<'_>, Error> {
+        self.claim_by(key, Pages::claim_in_turn)
+    }
+
+    /// The same, without waiting for whoever has claimed it.
+    pub(crate) fn claim_if_free(&self, key: &ObjectKey) -> Result<Claim<'_>, Error> {
+        self.claim_by(key, Pages::claim)
+    }
+
+    fn claim_by(
+        &self,
+        key: &ObjectKey,
+        claim: impl FnOnce(&Pages) -> bool,
+    ) -> Result<Claim<'_>, Error> {
         let pages = self.find(key)?;
-        if !pages.claim() {
+        if !claim(&pages) {
             let object = key.to_string();
             return Err(Error::Awake { object });
         }

@@ -118,6 +118,8 @@ const BUDGETS: &[(Fault, u64)] = &[
     (Fault::UnlinkBeforeDurable, 4_000),
     (Fault::SyncErrorIgnored, 4_000),
     (Fault::UngatedRead, 20_000),
+    (Fault::CauseForgotten, 20_000),
+    (Fault::SecondOwner, 4_000),
     (Fault::DeltaAcrossRedo, 1_000),
     (Fault::RecycleBeforeManifest, 4_000),
     (Fault::RecoveryFilesNotSynced, 4_000),
@@ -134,7 +136,9 @@ const BUDGETS: &[(Fault, u64)] = &[
 /// After how many crashes a wrong ordering was seen, and how.
 fn catch(fault: Fault, budget: u64) -> Option<(u64, String)> {
     let mut tally = Tally::default();
-    for seed in 1.. {
+    // Only some worlds forget their past: see `World::new`.
+    let has_place = |seed: &u64| fault != Fault::HorizonAfterPacks || seed % 5 >= 3;
+    for seed in (1..).filter(has_place) {
         let result = chain(seed, Some(fault), &mut tally);
         let crashes = tally.crashes + tally.in_recovery;
         if let Err(Violation(what)) = result {

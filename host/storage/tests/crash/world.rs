@@ -5,12 +5,14 @@
 //! extra is there) and I7 (what survived is a prefix of the log), and SQLite's own
 //! integrity check.
 
+mod check;
+mod travel;
+
 use std::collections::BTreeMap;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::task::{Context, Wake, Waker};
-use std::thread;
 use std::time::Duration;
 
 use dormouse_storage::{
@@ -172,13 +174,28 @@ impl World {
     }
 
     pub fn start(&mut self) -> Result<(), Error> {
+        self.storage = Some(self.open()?);
+        Ok(())
+    }
+
+    fn open(&self) -> Result<Storage, Error> {
         let env = Env {
             disk: Arc::new(self.disk.clone()),
             clock: Arc::new(self.disk.clone()),
             threads: false,
             faults: self.fault.map_or(Faults::default(), Faults::only),
         };
-        self.storage = Some(Storage::open_in(self.options.clone(), env)?);
+        Storage::open_in(self.options.clone(), env)
+    }
+
+    /// Somebody else takes the folder over, while its owner only seems to be gone and goes
+    /// on afterwards.
+    fn rival(&mut self) -> Result<(), Error> {
+        match self.open() {
+            Ok(rival) => drop(rival),
+            Err(Error::InUse { .. }) => (),
+            Err(error) => return Err(error),
+        }
         Ok(())
     }
 
@@ -210,7 +227,8 @@ impl World {
                 let other = (object + 1) % OBJECTS;
                 self.tell(other, object);
             }
-            65..80 => drop(self.storage().commit()?),
+            65..79 => drop(self.storage().commit()?),
+            79 => self.rival()?,
             80..88 => self.checkpoint()?,
             88..94 => drop(self.awake[object].take()),
             94..96 => self.delete(object)?,
@@ -330,191 +348,6 @@ impl World {
         Ok(())
     }
 
-    /// Brings back a version, with the object asleep.
-    fn restore(&mut self, object: usize) -> Result<(), Error> {
-        let Some(version) = self.pick(object) else {
-            return Ok(());
-        };
-        let Version {
-            bookmark, content, ..
-        } = self.history[object][version].clone();
-        let bookmark = bookmark.unwrap();
-        self.whole(object, content, |storage| {
-            storage.restore(&key(object), &bookmark).map(drop)
-        })
-    }
-
-    /// A version that must be there to be brought back.
-    fn pick(&mut self, object: usize) -> Option<usize> {
-        let versions = &self.history[object];
-        let version = self.rng.below(versions.len() as u64) as usize;
-        let had = versions[version].position > self.purged[object];
-        (had && versions[version].bookmark.is_some()).then_some(version)
-    }
-
-    fn purge(&mut self, object: usize) -> Result<(), Error> {
-        self.purged[object] = self.position(object);
-        self.purging = true;
-        let mut deleted = false;
-        let result = self.whole(object, None, |storage| {
-            storage.delete(&key(object)).map(|()| deleted = true)
-        });
-        self.purging = false;
-        if deleted
-            && !self.disk.has_ended()
-            && let Some(path) = self.disk.find_bytes(&marker(object))
-        {
-            self.left_behind = Some(format!(
-                "object {object} was deleted, {path} holds some of it"
-            ));
-        }
-        result
-    }
-
-    /// Exports an object and imports it again.
-    fn reimport(&mut self, object: usize) -> Result<(), Error> {
-        let content = self.history[object].last().unwrap().content.clone();
-        if content.is_none() {
-            return Ok(());
-        }
-        let name = format!(
-            "dormouse-crash-{}-{:?}",
-            std::process::id(),
-            thread::current().id()
-        );
-        let path = std::env::temp_dir().join(name);
-        let _ = std::fs::remove_file(&path);
-        let key = key(object);
-        let result = self.whole(object, content, |storage| {
-            storage.export(&key, None, &path)?;
-            storage.import(&key, &path, true)
-        });
-        let _ = std::fs::remove_file(&path);
-        result
-    }
-
-    /// Something that replaces all of an object, in one commit or not at all.
-    fn whole(
-        &mut self,
-        object: usize,
-        content: Content,
-        work: impl FnOnce(&Storage) -> Result<(), Error>,
-    ) -> Result<(), Error> {
-        drop(self.awake[object].take());
-        if self.disk.has_ended() {
-            return Ok(());
-        }
-        let is_purge = self.purging;
-        let had_content = self.history[object].last().unwrap().content.is_some();
-        let before = self.gate(object);
-        let result = work(self.storage());
-        let (after, position) = (self.gate(object), self.position(object));
-        self.trace.push(format!(
-            "object {object}: {} {before} to {after}, {position}: {}",
-            if is_purge { "deleted" } else { "replaced" },
-            result
-                .as_ref()
-                .map_or_else(Error::to_string, |()| "ok".to_owned()),
-        ));
-        match result {
-            Ok(()) => {
-                self.push(object, position, content);
-                // It waits until it is durable; but nothing leaves a machine that is off.
-                if !self.disk.has_ended() {
-                    self.seen[object] = self.history[object].len() - 1;
-                }
-                Ok(())
-            }
-            // Out of reach by now, which a world that forgets may say.
-            Err(Error::Bookmark { .. }) if self.forgets() => Ok(()),
-            Err(error) => {
-                // A deletion begins with its commit, and may have carried it to the file.
-                if after > before || (is_purge && had_content && after == 0) {
-                    self.push(object, position, content);
-                }
-                match error {
-                    Error::Io { .. } if !self.disk.has_ended() => Ok(()),
-                    error => Err(error),
-                }
-            }
-        }
-    }
-
-    fn gate(&self, object: usize) -> u64 {
-        self.storage().database(key(object)).gate().position().off
-    }
-
-    fn forgets(&self) -> bool {
-        self.options.history_bytes < u64::MAX || self.options.history < Duration::from_secs(1)
-    }
-
-    /// Where in the log the object is as it is now.
-    fn position(&mut self, object: usize) -> u64 {
-        let bookmark = self.bookmark(object);
-        u64::from_str_radix(&bookmark[..16], 16).unwrap()
-    }
-
-    fn bookmark(&mut self, object: usize) -> String {
-        let storage = self.storage.as_ref().unwrap();
-        let database = storage.database(key(object));
-        database.current_bookmark().to_string()
-    }
-
-    fn push(&mut self, object: usize, position: u64, content: Content) {
-        let bookmark = Some(self.bookmark(object));
-        self.history[object].push(Version {
-            position,
-            content,
-            bookmark,
-        });
-    }
-
-    /// Looks at some versions through a copy of the object, and at what was deleted for good.
-    pub fn check_past(&mut self) -> Check {
-        (0..OBJECTS).try_for_each(|object| self.check_version(object, false))
-    }
-
-    /// As `check_past`, when files were damaged: what cannot be had is refused, what can be
-    /// had is true.
-    pub fn check_readable_past(&mut self) -> Check {
-        (0..OBJECTS).try_for_each(|object| self.check_version(object, true))
-    }
-
-    fn check_version(&mut self, object: usize, damaged: bool) -> Check {
-        let Some(version) = self.pick(object) else {
-            return Ok(());
-        };
-        // Damage to the last batch looks like a torn tail, and its positions come again.
-        if damaged && version > self.seen[object] {
-            return Ok(());
-        }
-        let Version {
-            bookmark, content, ..
-        } = self.history[object][version].clone();
-        let bookmark = bookmark.unwrap();
-        let scratch = key(OBJECTS + 1);
-        let storage = self.storage();
-        let found = match storage.fork(&key(object), Some(&bookmark), &scratch) {
-            Ok(()) => content_of(&mut storage.database(scratch.clone())),
-            Err(Error::Missing { .. }) => Ok(None),
-            Err(Error::Bookmark { .. }) if self.forgets() => return Ok(()),
-            Err(error) => Err(error),
-        };
-        if damaged && found.is_err() {
-            return Ok(());
-        }
-        let what = format!("object {object} at {bookmark}, its version {version}");
-        match found {
-            Ok(found) if found == content => (),
-            Ok(_) => return Err(Violation(format!("{what}, was something else"))),
-            Err(error) => return Err(Violation(format!("{what}: {error}"))),
-        }
-        match storage.delete(&scratch) {
-            Err(error) if !damaged => Err(Violation(format!("deleting a copy: {error}"))),
-            _ => Ok(()),
-        }
-    }
-
     fn committed(&mut self, object: usize, position: u64, content: Content) {
         self.push(object, position, content);
         // Every commit is answered to whoever asked for it.
@@ -571,109 +404,6 @@ impl World {
         });
     }
 
-    /// Compares what recovery has left with what it may leave, and takes it as the new truth:
-    /// there must be one place in the log where every object was as it is now.
-    pub fn check(&mut self) -> Check {
-        if let Some(what) = self.left_behind.take() {
-            return Err(Violation(what));
-        }
-        let mut now = Vec::new();
-        for object in 0..OBJECTS {
-            now.push(
-                self.content(object)
-                    .map_err(|error| Violation(format!("object {object}: {error}")))?,
-            );
-        }
-        let mut cuts: Vec<u64> = self
-            .history
-            .iter()
-            .flatten()
-            .map(|version| version.position)
-            .collect();
-        cuts.sort_unstable();
-        let fits = |cut: &u64| {
-            (0..OBJECTS)
-                .all(|object| self.history[object][self.at(object, *cut)].content == now[object])
-        };
-        let known =
-            |cut: &u64| (0..OBJECTS).all(|object| self.at(object, *cut) >= self.seen[object]);
-        cuts.retain(fits);
-        let Some(last) = cuts.last().copied() else {
-            return Err(Violation(self.describe(&now)));
-        };
-        // Deleted objects look alike: of several possible cuts the first leaves nothing in
-        // the history that later positions would contradict.
-        let Some(cut) = cuts.into_iter().find(known) else {
-            let versions: Vec<usize> = (0..OBJECTS).map(|object| self.at(object, last)).collect();
-            return Err(Violation(format!(
-                "versions {versions:?} survived, {:?} were seen",
-                self.seen
-            )));
-        };
-        for object in 0..OBJECTS {
-            let version = self.at(object, cut);
-            self.history[object].truncate(version + 1);
-        }
-        Ok(())
-    }
-
-    /// As `check`, when files were damaged behind storage's back: an object may refuse to be
-    /// read, but what can be read must be true. How many refused.
-    pub fn check_readable(&mut self) -> Result<usize, Violation> {
-        let now: Vec<Option<Content>> = (0..OBJECTS)
-            .map(|object| self.content(object).ok())
-            .collect();
-        let mut cuts: Vec<u64> = self
-            .history
-            .iter()
-            .flatten()
-            .map(|version| version.position)
-            .collect();
-        cuts.sort_unstable();
-        let fits = |cut: &u64| {
-            now.iter().enumerate().all(|(object, now)| {
-                let version = self.at(object, *cut);
-                let same = |now: &Content| {
-                    self.history[object][version].content == *now && version >= self.seen[object]
-                };
-                now.as_ref().is_none_or(same)
-            })
-        };
-        match cuts.into_iter().rev().any(|cut| fits(&cut)) {
-            true => Ok(now.iter().filter(|now| now.is_none()).count()),
-            false => Err(Violation(
-                "what can be read was never true at one time, or is too old".into(),
-            )),
-        }
-    }
-
-    /// The version an object had when the log was cut there.
-    fn at(&self, object: usize, cut: u64) -> usize {
-        self.history[object]
-            .iter()
-            .rposition(|version| version.position <= cut)
-            .unwrap_or(0)
-    }
-
-    fn describe(&self, now: &[Content]) -> String {
-        let name = |object: usize| {
-            let like: Vec<u64> = self.history[object]
-                .iter()
-                .filter(|version| version.content == now[object])
-                .map(|version| version.position)
-                .collect();
-            let last = self.history[object].last().map(|version| version.position);
-            format!("object {object} is as at {like:?} of {last:?}")
-        };
-        let all: Vec<String> = (0..OBJECTS).map(name).collect();
-        let trace = self.trace.join("\n");
-        format!("no single cut of the log: {}\n{trace}", all.join(", "))
-    }
-
-    fn content(&mut self, object: usize) -> Result<Content, Error> {
-        content_of(self.database(object))
-    }
-
     /// Makes all versions so far known to the outside.
     pub fn settle(&mut self) -> Result<(), Error> {
         while self.storage().commit()? {}
@@ -682,27 +412,5 @@ impl World {
             self.seen[object] = self.history[object].len() - 1;
         }
         Ok(())
-    }
-}
-
-fn content_of(db: &mut Database) -> Result<Content, Error> {
-    let checked = db.exec("PRAGMA integrity_check", &[])?;
-    if checked.rows != [[Value::from("ok")]] {
-        return Err(Error::Denied {
-            message: format!("integrity_check says {:?}", checked.rows),
-        });
-    }
-    let tables = db.exec("SELECT count(*) FROM sqlite_master WHERE name = 't'", &[])?;
-    if tables.rows == [[Value::Integer(0)]] {
-        return Ok(None);
-    }
-    let rows = db.exec("SELECT k, v FROM t", &[])?.rows;
-    Ok(Some(rows.into_iter().map(pair).collect()))
-}
-
-fn pair(mut row: Vec<Value>) -> (i64, Vec<u8>) {
-    match (row.remove(0), row.remove(0)) {
-        (Value::Integer(key), Value::Blob(value)) => (key, value),
-        other => panic!("no other types were written: {other:?}"),
     }
 }

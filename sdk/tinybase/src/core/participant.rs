@@ -109,6 +109,11 @@ impl Participant {
         &self.store
     }
 
+    /// Takes back what was merged and could not be kept: `store` is what was kept.
+    pub fn restore(&mut self, store: Store) {
+        self.store = store;
+    }
+
     /// Asks everybody what they have, and tells them what is here: to be sent when
     /// clients may have gone on without this participant.
     pub fn greet(&mut self, moment: &mut Moment<'_>) -> Vec<Outgoing> {
@@ -416,3 +421,6 @@ impl Edit<'_> {
         }
     }
 }
+
+#[cfg(test)]
+mod tests;

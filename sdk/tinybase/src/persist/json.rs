@@ -1,5 +1,6 @@
 //! JSON mode: the whole store in one row of one table.
 
+use dormouse_sdk::sql::{Error, ErrorKind};
 use dormouse_sdk::{Context as _, Result};
 
 use super::{Commands, JsonNames, Layout, quoted, text};
@@ -42,8 +43,21 @@ impl Layout for Json {
 
     fn save(&self, store: &Store, _changes: &Changes) -> Result<()> {
         let json = store.to_stored();
+        let bytes = json.len();
         let saved = self.commands.run(&self.upsert, vec![text(ID), text(json)]);
-        saved.context("in JSON mode a store has at most 4 MiB; use the fragmented mode")?;
-        Ok(())
+        match saved {
+            Err(error) if is_too_big(&error) => Err(error).with_context(|| {
+                format!(
+                    "in JSON mode the store is one row, and this one has {bytes} bytes; \
+                     use the fragmented mode, or raise `limits.sql.value_bytes`"
+                )
+            }),
+            saved => saved.map(drop),
+        }
     }
+}
+
+fn is_too_big(error: &dormouse_sdk::Error) -> bool {
+    let sql = error.downcast_ref::<Error>();
+    sql.is_some_and(|error| error.kind() == ErrorKind::TooBig)
 }

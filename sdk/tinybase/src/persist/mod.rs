@@ -70,7 +70,8 @@ impl From<&str> for JsonNames {
 
 impl Persister {
     /// The whole store as JSON in one row, written anew with each change: for
-    /// stores up to some 100 kB. A row has at most 4 MiB.
+    /// stores up to some 100 kB. A change that makes it larger than a row may be
+    /// (`limits.sql.value_bytes`, 4 MiB by default) is refused.
     ///
     /// `names` is the name of the table, or all names.
     pub fn json(sql: Sql, names: impl Into<JsonNames>, log: Option<CommandLog>) -> Self {

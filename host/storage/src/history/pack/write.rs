@@ -163,6 +163,9 @@ impl Writer {
         if !self.env.faults.is(Fault::PackNotSynced) {
             self.file.sync()?;
         }
+        // An earlier pack of this name may have been given up, and on the disk the temporary
+        // name may still lead to what it left: the rename must not find that.
+        self.env.disk.sync_dir(DIR)?;
         self.env
             .disk
             .rename(&self.temporary, &path(&self.pack.name()))?;

@@ -6,12 +6,20 @@
 //! it, as Linux does. A kill keeps everything that a power cut could lose. Fully
 //! determined by its seed and the calls made.
 
+mod hooked;
+mod state;
+mod survival;
+
 use std::any::Any;
 use std::collections::BTreeMap;
 use std::io::{self, ErrorKind};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 
 use super::{Clock, Disk, DiskFile, Entry};
+use state::{Node, State, split};
+use survival::{Change, Folder, Inode, NameChange};
+
+pub use hooked::{Hooks, hooked};
 
 const SECTOR: usize = 512;
 
@@ -52,60 +60,6 @@ pub enum Crash {
 }
 
 #[derive(Debug, Clone)]
-enum Change {
-    Sector { index: usize, bytes: Vec<u8> },
-    Len(usize),
-}
-
-#[derive(Debug, Clone, Default)]
-struct Inode {
-    live: Vec<u8>,
-    stable: Vec<u8>,
-    pending: Vec<Change>,
-}
-
-#[derive(Debug, Clone)]
-enum NameChange {
-    Link(String, u64),
-    Unlink(String),
-    Rename(String, String),
-}
-
-#[derive(Debug, Clone, Default)]
-struct Folder {
-    live: BTreeMap<String, u64>,
-    stable: BTreeMap<String, u64>,
-    pending: Vec<NameChange>,
-}
-
-#[derive(Debug, Clone)]
-enum Node {
-    File(Inode),
-    Folder(Folder),
-}
-
-#[derive(Debug, Clone)]
-struct State {
-    nodes: BTreeMap<u64, Node>,
-    last_node: u64,
-    rng: Rng,
-    /// Operations that change something, so far.
-    ops: u64,
-    /// The operation during which everything ends.
-    end_at: u64,
-    /// Syncs so far, of files and of folders.
-    syncs: u64,
-    /// The sync before or after which everything ends.
-    end_at_sync: Option<(u64, bool)>,
-    ended: bool,
-    /// Per thousand syncs that fail.
-    failing_syncs: u64,
-    failed_syncs: u64,
-    capacity: usize,
-    now: u64,
-}
-
-#[derive(Debug, Clone)]
 pub struct SimDisk {
     state: Arc<Mutex<State>>,
 }
@@ -128,6 +82,9 @@ impl SimDisk {
             failed_syncs: 0,
             capacity: usize::MAX,
             now: 1,
+            open: 0,
+            most_open: 0,
+            lock: Weak::new(),
         };
         SimDisk {
             state: Arc::new(Mutex::new(state)),
@@ -140,8 +97,13 @@ impl SimDisk {
 
     /// A disk of its own with the same content.
     pub fn fork(&self) -> SimDisk {
+        let state = State {
+            lock: Weak::new(),
+            open: 0,
+            ..self.state().clone()
+        };
         SimDisk {
-            state: Arc::new(Mutex::new(self.state().clone())),
+            state: Arc::new(Mutex::new(state)),
         }
     }
 
@@ -152,6 +114,11 @@ impl SimDisk {
 
     pub fn ops(&self) -> u64 {
         self.state().ops
+    }
+
+    /// The most files that were open at a time.
+    pub fn most_open(&self) -> usize {
+        self.state().most_open
     }
 
     pub fn failed_syncs(&self) -> u64 {
@@ -205,6 +172,7 @@ impl SimDisk {
         state.ended = false;
         state.end_at = u64::MAX;
         state.end_at_sync = None;
+        state.lock = Weak::new();
         if how == Crash::Kill {
             return;
         }
@@ -272,213 +240,16 @@ impl SimDisk {
     }
 }
 
-impl Inode {
-    fn cut(&mut self, how: Crash, rng: &mut Rng) {
-        if how == Crash::CutAll {
-            let pending = std::mem::take(&mut self.pending);
-            pending
-                .iter()
-                .for_each(|change| apply(&mut self.stable, change, true));
-        } else if how == Crash::CutSome {
-            self.keep_some(rng);
-        }
-        self.pending.clear();
-        self.live = self.stable.clone();
-    }
-
-    /// After a failed sync: what was written counts as clean, whether it reached the disk
-    /// or not. Lengths are metadata, which stays in the kernel's care.
-    fn forget_some(&mut self, rng: &mut Rng) {
-        let lengths = self
-            .pending
-            .iter()
-            .filter(|change| matches!(change, Change::Len(_)))
-            .cloned()
-            .collect();
-        self.keep_some(rng);
-        self.pending = lengths;
-    }
-
-    fn keep_some(&mut self, rng: &mut Rng) {
-        for change in std::mem::take(&mut self.pending) {
-            if rng.percent(50) {
-                let zeros = rng.percent(50);
-                apply(&mut self.stable, &change, zeros);
-            }
-        }
-    }
-}
-
-fn apply(content: &mut Vec<u8>, change: &Change, zeros: bool) {
-    match change {
-        Change::Len(len) => content.resize(*len, if zeros { 0 } else { 0xa5 }),
-        Change::Sector { index, bytes } => {
-            let start = index * SECTOR;
-            if start < content.len() {
-                let end = (start + bytes.len()).min(content.len());
-                content[start..end].copy_from_slice(&bytes[..end - start]);
-            }
-        }
-    }
-}
-
-impl Folder {
-    fn cut(&mut self, how: Crash, rng: &mut Rng) {
-        for change in std::mem::take(&mut self.pending) {
-            if how == Crash::CutAll || (how == Crash::CutSome && rng.percent(50)) {
-                rename(&mut self.stable, &change);
-            }
-        }
-        self.live = self.stable.clone();
-    }
-}
-
-fn rename(names: &mut BTreeMap<String, u64>, change: &NameChange) {
-    match change {
-        NameChange::Link(name, node) => drop(names.insert(name.clone(), *node)),
-        NameChange::Unlink(name) => drop(names.remove(name)),
-        NameChange::Rename(from, to) => {
-            if let Some(node) = names.remove(from) {
-                names.insert(to.clone(), node);
-            }
-        }
-    }
-}
-
-fn missing() -> io::Error {
-    io::Error::from(ErrorKind::NotFound)
-}
-
-impl State {
-    /// Counts an operation; an error once everything has ended.
-    fn alive(&self) -> io::Result<()> {
-        if self.ended {
-            Err(io::Error::other("the simulated machine is off"))
-        } else {
-            Ok(())
-        }
-    }
-
-    fn tick(&mut self) -> io::Result<()> {
-        self.alive()?;
-        self.ops += 1;
-        if self.ops >= self.end_at {
-            self.ended = true;
-        }
-        Ok(())
-    }
-
-    /// Whether a sync that begins now does its work.
-    fn begin_sync(&mut self) -> io::Result<bool> {
-        self.tick()?;
-        self.syncs += 1;
-        self.ended |= self.end_at_sync == Some((self.syncs, false));
-        Ok(!self.ended)
-    }
-
-    fn end_sync(&mut self) {
-        self.ended |= self.end_at_sync == Some((self.syncs, true));
-    }
-
-    fn used(&self) -> usize {
-        let len = |node: &Node| {
-            if let Node::File(inode) = node {
-                inode.live.len()
-            } else {
-                0
-            }
-        };
-        self.reachable()
-            .iter()
-            .map(|number| len(&self.nodes[number]))
-            .sum()
-    }
-
-    fn reachable(&self) -> Vec<u64> {
-        let (mut found, mut next) = (Vec::new(), vec![ROOT]);
-        while let Some(number) = next.pop() {
-            found.push(number);
-            if let Some(Node::Folder(folder)) = self.nodes.get(&number) {
-                next.extend(folder.live.values());
-            }
-        }
-        found
-    }
-
-    fn folder(&mut self, path: &str) -> io::Result<&mut Folder> {
-        let number = self.find(path)?;
-        match self.nodes.get_mut(&number) {
-            Some(Node::Folder(folder)) => Ok(folder),
-            _ => Err(io::Error::from(ErrorKind::NotADirectory)),
-        }
-    }
-
-    fn find(&self, path: &str) -> io::Result<u64> {
-        path.split('/')
-            .filter(|part| !part.is_empty())
-            .try_fold(ROOT, |number, part| match &self.nodes[&number] {
-                Node::Folder(folder) => folder.live.get(part).copied().ok_or_else(missing),
-                Node::File(_) => Err(missing()),
-            })
-    }
-
-    fn change_name(&mut self, parent: &str, change: NameChange) -> io::Result<()> {
-        let folder = self.folder(parent)?;
-        rename(&mut folder.live, &change);
-        folder.pending.push(change);
-        Ok(())
-    }
-
-    fn add(&mut self, path: &str, node: Node) -> io::Result<u64> {
-        let (parent, name) = split(path);
-        self.folder(parent)?;
-        self.last_node += 1;
-        let number = self.last_node;
-        self.nodes.insert(number, node);
-        self.change_name(parent, NameChange::Link(name.to_owned(), number))?;
-        Ok(number)
-    }
-
-    fn inode(&mut self, number: u64) -> &mut Inode {
-        match self.nodes.get_mut(&number) {
-            Some(Node::File(inode)) => inode,
-            _ => panic!("handles are given out for files only"),
-        }
-    }
-
-    fn sync(&mut self, number: u64) -> io::Result<()> {
-        if !self.begin_sync()? {
-            return Ok(());
-        }
-        let fails = self.failing_syncs > 0 && self.rng.below(1000) < self.failing_syncs;
-        let mut rng = self.rng.clone();
-        let inode = self.inode(number);
-        if fails {
-            inode.forget_some(&mut rng);
-        } else {
-            for change in std::mem::take(&mut inode.pending) {
-                apply(&mut inode.stable, &change, true);
-            }
-        }
-        self.rng = rng;
-        self.failed_syncs += u64::from(fails);
-        self.end_sync();
-        if fails {
-            Err(io::Error::other("a simulated sync error"))
-        } else {
-            Ok(())
-        }
-    }
-}
-
-fn split(path: &str) -> (&str, &str) {
-    path.rsplit_once('/').unwrap_or(("", path))
-}
-
 #[derive(Debug)]
 struct SimFile {
     disk: SimDisk,
     number: u64,
+}
+
+impl Drop for SimFile {
+    fn drop(&mut self) {
+        self.disk.state().open -= 1;
+    }
 }
 
 impl DiskFile for SimFile {
@@ -530,8 +301,7 @@ impl DiskFile for SimFile {
     }
 
     fn sync(&self) -> io::Result<()> {
-        let mut state = self.disk.state();
-        state.sync(self.number)
+        self.disk.state().sync(self.number)
     }
 }
 
@@ -550,6 +320,8 @@ impl Disk for SimDisk {
         if !matches!(state.nodes.get(&number), Some(Node::File(_))) {
             return Err(io::Error::from(ErrorKind::IsADirectory));
         }
+        state.open += 1;
+        state.most_open = state.most_open.max(state.open);
         Ok(Arc::new(SimFile {
             disk: self.clone(),
             number,
@@ -623,8 +395,14 @@ impl Disk for SimDisk {
     }
 
     fn lock(&self, _: &str) -> io::Result<Option<Box<dyn Any + Send + Sync>>> {
-        self.state().alive()?;
-        Ok(Some(Box::new(())))
+        let mut state = self.state();
+        state.alive()?;
+        if state.lock.upgrade().is_some() {
+            return Ok(None);
+        }
+        let lock = Arc::new(());
+        state.lock = Arc::downgrade(&lock);
+        Ok(Some(Box::new(lock)))
     }
 }
 

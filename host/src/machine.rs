@@ -1,9 +1,10 @@
-//! Machine: one thread on which the host and the test take turns.
+//! Machine: one thread on which a host under test and its test take turns.
 //!
-//! Nothing runs beside the test: tasks go on while the test waits for something, and
-//! what they wrote is committed when no task can go on (so always in the same
-//! batches). So a run is repeated exactly by its seed, and *quiet* is a moment that
-//! can be waited for: nothing more happens until the clock or the test moves.
+//! Used by the test kit and by `dormouse dev --test`. Nothing runs beside the test:
+//! tasks go on while the test waits for something, and what they wrote is committed
+//! when no task can go on (so always in the same batches). So a run is repeated exactly
+//! by its seed, and *quiet* is a moment that can be waited for: nothing more happens
+//! until the clock or the test moves.
 
 use std::fmt;
 use std::future::{Future, poll_fn};
@@ -14,31 +15,42 @@ use std::time::Duration;
 use dormouse_storage::Storage;
 use tokio::runtime::Runtime;
 
+use crate::clock::Clock;
+
 /// What runs elsewhere (the compiler, files) may keep everybody waiting so long.
 const PATIENCE: Duration = Duration::from_secs(10);
 const PAUSE: Duration = Duration::from_millis(5);
 
-pub(crate) struct Machine {
+/// A runtime of one thread.
+pub struct Machine {
     runtime: Runtime,
     quiet: Arc<Quiet>,
 }
 
+/// Tells when nothing moves on a machine.
 #[derive(Default)]
-struct Quiet(Mutex<State>);
+pub struct Quiet(Mutex<State>);
 
 #[derive(Default)]
 struct State {
     storage: Option<Storage>,
-    waiting: Option<Waker>,
+    waiting: Vec<Waker>,
     reached: bool,
 }
 
 /// Nothing moves any more, and what was waited for has not come.
 #[derive(Debug)]
-pub(crate) struct Stuck;
+pub struct Stuck;
 
 impl Machine {
-    pub(crate) fn new() -> Self {
+    /// # Panics
+    /// When the system gives no event queue.
+    #[must_use]
+    #[allow(
+        clippy::new_without_default,
+        reason = "it takes something from the system"
+    )]
+    pub fn new() -> Self {
         let quiet = Arc::new(Quiet::default());
         let parked = quiet.clone();
         let runtime = tokio::runtime::Builder::new_current_thread()
@@ -50,17 +62,17 @@ impl Machine {
     }
 
     /// Commits for this storage from now on, whenever nothing else can be done.
-    pub(crate) fn serve(&self, storage: Storage) {
-        self.quiet.lock().storage = Some(storage);
+    pub fn serve(&self, storage: Storage) {
+        self.quiet.serve(storage);
     }
 
     /// Runs until `future` is done, however long it takes.
-    pub(crate) fn run<T>(&self, future: impl Future<Output = T>) -> T {
+    pub fn run<T>(&self, future: impl Future<Output = T>) -> T {
         self.runtime.block_on(future)
     }
 
     /// Runs until `future` is done, or nothing moves any more.
-    pub(crate) fn run_or_stick<T>(&self, future: impl Future<Output = T>) -> Result<T, Stuck> {
+    pub fn run_or_stick<T>(&self, future: impl Future<Output = T>) -> Result<T, Stuck> {
         self.runtime.block_on(async {
             tokio::select! {
                 biased;
@@ -71,11 +83,18 @@ impl Machine {
     }
 
     /// Runs until nothing moves any more.
-    pub(crate) fn settle(&self) {
+    pub fn settle(&self) {
         self.runtime.block_on(self.quiet.reached());
     }
 
-    pub(crate) fn spawn<T: Send + 'static>(
+    /// What tells when nothing moves.
+    #[must_use]
+    pub fn quiet(&self) -> Arc<Quiet> {
+        self.quiet.clone()
+    }
+
+    /// A task that goes on whenever the machine runs.
+    pub fn spawn<T: Send + 'static>(
         &self,
         future: impl Future<Output = T> + Send + 'static,
     ) -> tokio::task::JoinHandle<T> {
@@ -86,6 +105,11 @@ impl Machine {
 impl Quiet {
     fn lock(&self) -> std::sync::MutexGuard<'_, State> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// As [`Machine::serve`].
+    pub fn serve(&self, storage: Storage) {
+        self.lock().storage = Some(storage);
     }
 
     fn thread_parks(&self) {
@@ -100,23 +124,41 @@ impl Quiet {
         }
         let mut state = self.lock();
         state.reached = true;
-        if let Some(waker) = state.waiting.take() {
-            drop(state);
+        let waiting = std::mem::take(&mut state.waiting);
+        drop(state);
+        for waker in waiting {
             waker.wake();
         }
     }
 
-    async fn reached(&self) {
+    /// Waits until nothing moves any more.
+    pub async fn reached(&self) {
         self.lock().reached = false;
         poll_fn(|cx| {
             let mut state = self.lock();
             if state.reached {
                 return Poll::Ready(());
             }
-            state.waiting = Some(cx.waker().clone());
+            state.waiting.push(cx.waker().clone());
             Poll::Pending
         })
         .await;
+    }
+
+    /// Moves a held clock from deadline to deadline, each of which comes to an end
+    /// before the next one; no further once `is_over`.
+    pub async fn advance(&self, clock: &Clock, by: Duration, is_over: impl Fn() -> bool) {
+        let end = clock.now() + by;
+        self.reached().await;
+        while let Some(next) = clock.deadlines().first().filter(|next| **next <= end) {
+            if is_over() {
+                return;
+            }
+            clock.advance(next.saturating_sub(clock.now()));
+            self.reached().await;
+        }
+        clock.advance(end.saturating_sub(clock.now()));
+        self.reached().await;
     }
 
     async fn for_long(&self) {
@@ -134,5 +176,11 @@ impl Quiet {
 impl fmt::Debug for Machine {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str("Machine")
+    }
+}
+
+impl fmt::Debug for Quiet {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Quiet")
     }
 }

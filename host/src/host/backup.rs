@@ -1,0 +1,132 @@
+//! Backup of the whole host while it runs: storage's copy of the objects, then
+//! everything else in the data folder, as a tar archive. Unpacked, it is a data folder.
+
+use std::fs::{self, File};
+use std::io::{self, Read, Write};
+use std::path::{Path, PathBuf};
+
+use dormouse_storage::Error as StorageError;
+use tar::{Builder, EntryType, Header};
+
+use super::Handle;
+
+/// What is not copied: storage's own, which it hands out itself, and what is of this
+/// machine or of this process. Names in the data folder.
+const LEFT_OUT: [&str; 10] = [
+    "LOCK",
+    "MANIFEST",
+    "MANIFEST.tmp",
+    "NAMES",
+    "NAMES.tmp",
+    "log",
+    "slots",
+    "history",
+    "cache",
+    "exchange",
+];
+/// The address and the token of this process.
+const LOCAL: &str = "admin/local.json";
+/// Only the owner may read a copy: it holds everything.
+const MODE: u32 = 0o600;
+
+/// A backup that was written.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct BackedUp {
+    /// The position of the log up to which commits are in it.
+    pub position: u64,
+    pub files: u64,
+    pub bytes: u64,
+}
+
+#[derive(Debug, thiserror::Error)]
+pub enum BackupError {
+    #[error(transparent)]
+    Storage(#[from] StorageError),
+    #[error("copying {} failed: {source}", path.display())]
+    Io { path: PathBuf, source: io::Error },
+}
+
+impl Handle {
+    /// Writes a tar archive of the data folder. Objects go on meanwhile; every write that
+    /// was acknowledged before is in it, and no half of a turn. Of entries with the same
+    /// name the last counts. Blocks its thread; `spool` is a file for what is set aside.
+    pub fn back_up(&self, spool: &Path, to: impl Write) -> Result<BackedUp, BackupError> {
+        let mut archive = Builder::new(to);
+        let mtime = self.registry.clock().unix().as_secs();
+        let copied = self.storage.backup(spool, &mut |path, bytes, content| {
+            append(&mut archive, path, bytes, mtime, content)
+        })?;
+        let mut written = BackedUp {
+            position: copied.position,
+            files: copied.files + 1,
+            bytes: copied.bytes + copied.manifest.len() as u64,
+        };
+        // Behind the objects: code that is newer than their data can bring them up to date.
+        for (path, file, bytes) in self.others()? {
+            written.files += 1;
+            written.bytes += bytes;
+            let appended = append(&mut archive, &path, bytes, mtime, &mut &file);
+            appended.map_err(|source| failed(&path, source))?;
+        }
+        let manifest = &mut &copied.manifest[..];
+        let bytes = manifest.len() as u64;
+        append(&mut archive, "MANIFEST", bytes, mtime, manifest)
+            .and_then(|()| archive.finish())
+            .map_err(|source| failed("MANIFEST", source))?;
+        Ok(written)
+    }
+
+    /// Every other file, opened while no deployment changes them. They are replaced as a
+    /// whole, so what is open stays as it is.
+    fn others(&self) -> Result<Vec<(String, File, u64)>, BackupError> {
+        let _quiet = self.deploying.blocking_lock();
+        let mut found = Vec::new();
+        let mut folders = vec![String::new()];
+        while let Some(folder) = folders.pop() {
+            let at = self.data.join(&folder);
+            let entries = fs::read_dir(&at).map_err(|source| failed(&folder, source))?;
+            for entry in entries {
+                let entry = entry.map_err(|source| failed(&folder, source))?;
+                // All names are the host's own.
+                let name = entry.file_name().to_string_lossy().into_owned();
+                let path = match folder.is_empty() {
+                    true if LEFT_OUT.contains(&&*name) => continue,
+                    true => name,
+                    false => format!("{folder}/{name}"),
+                };
+                let kind = entry.file_type().map_err(|source| failed(&path, source))?;
+                if kind.is_dir() {
+                    folders.push(path);
+                } else if kind.is_file() && path != LOCAL && !path.ends_with(".partial") {
+                    let opened = File::open(entry.path());
+                    let file = opened.map_err(|source| failed(&path, source))?;
+                    let length = file.metadata().map_err(|source| failed(&path, source))?;
+                    found.push((path, file, length.len()));
+                }
+            }
+        }
+        Ok(found)
+    }
+}
+
+fn append(
+    archive: &mut Builder<impl Write>,
+    path: &str,
+    bytes: u64,
+    mtime: u64,
+    content: &mut dyn Read,
+) -> io::Result<()> {
+    let mut header = Header::new_gnu();
+    header.set_entry_type(EntryType::Regular);
+    header.set_size(bytes);
+    header.set_mode(MODE);
+    header.set_mtime(mtime);
+    archive.append_data(&mut header, path, content)
+}
+
+fn failed(path: &str, source: io::Error) -> BackupError {
+    BackupError::Io {
+        path: path.into(),
+        source,
+    }
+}
