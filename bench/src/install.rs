@@ -40,7 +40,7 @@ pub(crate) fn tinybase_clients() -> Result<PathBuf> {
     if installed < changed(&folder.join("package-lock.json")) {
         let mut npm = Command::new("npm");
         run(npm
-            .args(["ci", "--no-audit", "--no-fund"])
+            .args(["install", "--no-audit", "--no-fund"])
             .current_dir(&folder))
         .context("the TinyBase clients come from npm; install Node.js")?;
     }
