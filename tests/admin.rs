@@ -733,6 +733,29 @@ async fn a_dead_letter_is_listed_and_run_again() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn an_alarm_is_run_before_its_time() {
+    let world = Operated::start().await;
+    let set = json!({"set_alarm_in_ms": 1_000_000, "name": "far"});
+    world.host.run("hasty", json!([set])).await;
+    world.until_asleep().await;
+    let none = refused(world.command().args(["alarms", "Probe/hasty", "--run"]));
+    assert!(none.contains("no alarm"), "{none}");
+    world.cli(&["alarms", "Probe/hasty", "--run", "far"]);
+    let run = eventually("its run", async || {
+        let ran = world.host.run("hasty", json!([{"alarm_runs": true}])).await;
+        ran.results[0]["runs"].as_array().unwrap().first().cloned()
+    })
+    .await;
+    let ms = |name: &str| run[name].as_i64().unwrap();
+    assert!(ms("scheduled_ms") > ms("now_ms"), "{run}");
+    eventually("no alarm", async || {
+        let left = world.cli(&["alarms", "Probe/hasty", "--json"]);
+        (left.trim() == "[]").then_some(())
+    })
+    .await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn the_sockets_of_a_sleeping_object_are_listed() {
     use tokio_tungstenite::client_async;
     let world = Operated::start().await;

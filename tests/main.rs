@@ -10,6 +10,7 @@
 mod harness;
 
 mod admin;
+mod admin_sql;
 mod admin_tls;
 mod alarms;
 mod assets;
@@ -23,6 +24,7 @@ mod classes;
 mod command_line;
 mod counter_survives;
 mod crowds;
+mod dashboard;
 mod deflate;
 mod deploy;
 mod deployments;
@@ -61,6 +63,7 @@ mod time_travel;
 mod tinybase;
 mod tls;
 mod tools;
+mod traces;
 mod traps;
 mod travel;
 mod turns;

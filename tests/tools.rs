@@ -60,6 +60,8 @@ fn config_tells_where_each_value_comes_from() {
     show.args(["config", "show", "--json", "--log", "warn"])
         .arg(app.path());
     show.env("DORMOUSE_LISTEN", "127.0.0.1:99");
+    show.env("OTEL_SERVICE_NAME", "shop");
+    show.env("OTEL_EXPORTER_OTLP_HEADERS", "x-key=secret");
     let settings: Json = serde_json::from_str(&done(&mut show)).unwrap();
     let of = |name: &str| {
         let found = settings
@@ -79,6 +81,11 @@ fn config_tells_where_each_value_comes_from() {
     );
     assert_eq!(of("admin"), ("127.0.0.1:100", "default"));
     assert_eq!(of("log"), ("warn", "flag --log"));
+    assert_eq!(
+        of("OTEL_SERVICE_NAME"),
+        ("shop", "variable OTEL_SERVICE_NAME")
+    );
+    assert_eq!(of("OTEL_EXPORTER_OTLP_HEADERS").0, "(set)");
     assert_eq!(of("limits.cpu_ms"), ("5", "dormouse.toml"));
     assert_eq!(of("limits.memory_mib"), ("128", "default"));
     assert_eq!(of("vars.A"), ("b", "dormouse.toml"));

@@ -57,6 +57,10 @@ struct Arguments {
     /// A second build of the host, measured as the peer `other`: for A/B
     #[arg(long, value_name = "BINARY")]
     other: Option<PathBuf>,
+    /// An environment variable of `other`, which is then the same build unless `--other`
+    /// names one: for A/B of settings, such as `DORMOUSE_LOG=info`
+    #[arg(long, value_name = "NAME=VALUE", value_parser = variable)]
+    other_with: Vec<(String, String)>,
     /// Rounds of each line (default 5, quick 2)
     #[arg(long)]
     rounds: Option<usize>,
@@ -189,10 +193,19 @@ fn chosen_lines(arguments: &Arguments) -> Result<Vec<Line>> {
     Ok(lines)
 }
 
+fn variable(text: &str) -> Result<(String, String), String> {
+    let pair = text.split_once('=').filter(|(name, _)| !name.is_empty());
+    let pair = pair.map(|(name, value)| (name.to_owned(), value.to_owned()));
+    pair.ok_or_else(|| "write NAME=VALUE".to_owned())
+}
+
 fn chosen_peers(arguments: &Arguments) -> Result<Vec<Peer>> {
     let mut peers = peer::all();
-    if let Some(binary) = &arguments.other {
-        peers.insert(1, peer::other_build(binary.canonicalize()?));
+    let with = arguments.other_with.clone();
+    match &arguments.other {
+        Some(binary) => peers.insert(1, peer::other(binary.canonicalize()?, with)),
+        None if with.is_empty() => {}
+        None => peers.insert(1, peer::other(install::host_binary(), with)),
     }
     for name in &arguments.peer {
         ensure!(

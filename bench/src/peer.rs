@@ -27,7 +27,8 @@ pub(crate) struct Peer {
 
 #[derive(Clone, Debug)]
 enum Start {
-    Dormouse(PathBuf),
+    /// The host, with these environment variables.
+    Dormouse(PathBuf, Vec<(String, String)>),
     Workerd,
     /// This binary, with `--serve`.
     Own(&'static str),
@@ -51,7 +52,7 @@ pub(crate) fn all() -> Vec<Peer> {
             prefix: "/Bench/{name}",
             objects: true,
             durable_objects: true,
-            start: Start::Dormouse(install::host_binary()),
+            start: Start::Dormouse(install::host_binary(), Vec::new()),
         },
         Peer {
             name: "workerd",
@@ -84,10 +85,11 @@ pub(crate) fn all() -> Vec<Peer> {
     ]
 }
 
-pub(crate) fn other_build(binary: PathBuf) -> Peer {
+/// Another build of the host, or the same with other settings.
+pub(crate) fn other(binary: PathBuf, with: Vec<(String, String)>) -> Peer {
     Peer {
         name: "other",
-        start: Start::Dormouse(binary),
+        start: Start::Dormouse(binary, with),
         ..all().remove(0)
     }
 }
@@ -135,11 +137,12 @@ impl Peer {
     fn command(&self, port: u16, data: &Path) -> Result<Command> {
         let address = format!("127.0.0.1:{port}");
         Ok(match &self.start {
-            Start::Dormouse(binary) => {
+            Start::Dormouse(binary, with) => {
                 let mut command = Command::new(binary);
                 command.arg("serve").arg(install::component("bench"));
-                command.args(["--listen", &address, "--log", "warn", "--data"]);
-                command.arg(data);
+                command.args(["--listen", &address, "--data"]).arg(data);
+                command.env("DORMOUSE_LOG", "warn");
+                command.envs(with.iter().map(|(name, value)| (name, value)));
                 command
             }
             Start::Workerd => {
@@ -199,6 +202,8 @@ impl Running {
         let mut wrapped = Command::new(&words[0]);
         wrapped.args(&words[1..]).arg(command.get_program());
         wrapped.args(command.get_args());
+        let variables = command.get_envs();
+        wrapped.envs(variables.filter_map(|(name, value)| Some((name, value?))));
         peer.run_command(wrapped, port, data).await
     }
 

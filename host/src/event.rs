@@ -10,12 +10,16 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use bytes::Bytes;
-use dormouse_storage::{Alarm, Error as StorageError, KvList, KvPage, OperatorAnswer, Value};
+use dormouse_storage::{
+    Alarm, Error as StorageError, KvList, KvPage, OperatorAnswer, Rehearsal, Value,
+};
+use http::StatusCode;
 use tokio::sync::{mpsc, oneshot};
 
 use crate::alarm::Fire;
 use crate::chain::Chain;
 use crate::socket::{OpenSocket, SocketEvent, SocketId};
+use crate::trace::{Span, TraceContext};
 
 /// One thing for an object to handle, and where its result goes.
 #[derive(Debug)]
@@ -78,12 +82,16 @@ pub enum AlarmAction {
     List,
     /// Runs the dead letter of this name again, now.
     Revive(String),
+    /// Runs the alarm of this name now, instead of at its time.
+    Hasten(String),
 }
 
 /// What an operator wants to see of a database.
 #[derive(Debug)]
 pub enum Look {
     Sql(SqlText),
+    /// The same, undone before it is answered.
+    DryRun(SqlText),
     Pairs(KvList),
 }
 
@@ -130,6 +138,19 @@ pub enum Reply {
     Done,
 }
 
+impl Reply {
+    /// Writes down in the span of an event what came of it.
+    pub fn trace(result: &Result<Self, Fault>, span: &mut Span) {
+        let status = match result {
+            Ok(Self::Response(response)) => response.status,
+            Ok(Self::Upgrade { .. }) => 101,
+            Ok(_) => return,
+            Err(fault) => return span.failed(fault.kind(), fault),
+        };
+        span.answered(status, StatusCode::INTERNAL_SERVER_ERROR);
+    }
+}
+
 /// What a method gave back.
 #[derive(Debug)]
 pub struct MethodAnswer {
@@ -141,6 +162,8 @@ pub struct MethodAnswer {
 #[derive(Debug)]
 pub enum LookAnswer {
     Rows(OperatorAnswer),
+    /// To [`Look::DryRun`].
+    Rehearsed(Rehearsal),
     Pairs(KvPage),
     /// The statement's own mistake.
     Failed(StorageError),
@@ -173,9 +196,13 @@ pub enum Chunk {
     End(Result<(), String>),
 }
 
-/// Identifies one event in logs and answers: 16 hexadecimal digits.
+/// Identifies one event in logs and answers: 16 hexadecimal digits. Carries the span that
+/// the event belongs to, if traces are kept, wherever the event goes.
 #[derive(Clone, Copy, PartialEq, Eq, Hash)]
-pub struct RequestId(u64);
+pub struct RequestId {
+    number: u64,
+    trace: Option<TraceContext>,
+}
 
 impl RequestId {
     /// Different from every other of this process, and very probably from those
@@ -191,13 +218,29 @@ impl RequestId {
         });
         // An odd multiplier spreads neighbours over all digits and keeps them apart.
         let count = NEXT.fetch_add(1, Ordering::Relaxed).wrapping_add(*start);
-        Self(count.wrapping_mul(0x9e37_79b9_7f4a_7c15))
+        Self {
+            number: count.wrapping_mul(0x9e37_79b9_7f4a_7c15),
+            trace: None,
+        }
+    }
+
+    /// The same, for what happens within a span.
+    #[must_use]
+    pub fn within(self, span: &Span) -> Self {
+        let trace = span.context().or(self.trace);
+        Self { trace, ..self }
+    }
+
+    /// The span that what happens next is a part of.
+    #[must_use]
+    pub const fn trace(self) -> Option<TraceContext> {
+        self.trace
     }
 }
 
 impl fmt::Display for RequestId {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{:016x}", self.0)
+        write!(f, "{:016x}", self.number)
     }
 }
 
@@ -252,6 +295,22 @@ impl Fault {
             self,
             Self::Reset(_) | Self::Overloaded { .. } | Self::Exhausted(_) | Self::ShuttingDown
         )
+    }
+
+    /// In a word, for traces.
+    #[must_use]
+    pub const fn kind(&self) -> &'static str {
+        match self {
+            Self::Guest(_) => "failed",
+            Self::Declared { .. } => "declared",
+            Self::BadCall(_) => "bad-call",
+            Self::Reentrant { .. } => "reentrant",
+            Self::Reset(_) => "reset",
+            Self::Overloaded { .. } => "overloaded",
+            Self::Exhausted(_) => "exhausted",
+            Self::Late { .. } => "late",
+            Self::ShuttingDown => "shutting-down",
+        }
     }
 }
 

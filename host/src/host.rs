@@ -477,6 +477,7 @@ fn object_options(manifest: &Manifest) -> Options {
         limits: guest::Limits {
             memory_bytes: (limits.memory_mib << 20) as usize,
             cpu: Duration::from_millis(limits.cpu_ms),
+            slow_sql: Duration::from_millis(limits.slow_sql_ms),
             ..guest::Limits::default()
         },
     }

@@ -1,6 +1,6 @@
 //! Dormouse: a host for durable objects written as WebAssembly components.
 //!
-//! Rooms, each a module: the floor (`id chain event clock chance outbox`), `guest` (wasmtime),
+//! Rooms, each a module: the floor (`id chain event clock chance outbox trace slow`), `guest` (wasmtime),
 //! `object` (life), `worker`, `egress`, `alarm`, `server` (HTTP), `manifest` and `cli`; `host` joins them.
 //! `object` (life), `alarm`, `server` (HTTP), `manifest`, `secrets` and `cli`; `host` joins them.
 //! Storage is a crate of its own. `docs/architecture.md` shows the arrows.
@@ -25,7 +25,9 @@ pub mod object;
 pub mod outbox;
 pub mod secrets;
 pub mod server;
+pub mod slow;
 pub mod socket;
+pub mod trace;
 pub mod worker;
 
 pub use host::{App, Builder, Host, Settings};

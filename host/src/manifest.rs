@@ -86,6 +86,8 @@ pub struct Limits {
     pub history_mib: u64,
     /// Calls that wait for each other, one inside the other.
     pub call_depth: u64,
+    /// SQL statements that take as long are logged; 0: all of them.
+    pub slow_sql_ms: u64,
 }
 
 /// `[worker]`: the stateless code in front of the objects.
@@ -215,6 +217,7 @@ impl Default for Limits {
             history_days: 30,
             history_mib: 0,
             call_depth: 16,
+            slow_sql_ms: 100,
         }
     }
 }
@@ -390,6 +393,7 @@ fn read_limits(mut section: Section<'_>, mistakes: &mut Mistakes<'_>) -> Limits 
         history_days: take("history_days", default.history_days, 0..=36_500),
         history_mib: take("history_mib", default.history_mib, 0..=1_073_741_824),
         call_depth: take("call_depth", default.call_depth, 1..=100),
+        slow_sql_ms: take("slow_sql_ms", default.slow_sql_ms, 0..=HOUR_MS),
     };
     section.finish(mistakes);
     limits
@@ -516,6 +520,7 @@ mod tests {
             history_days = 7
             history_mib = 500
             call_depth = 3
+            slow_sql_ms = 20
             [worker]
             component = "out/front.wasm"
             instances = 2
@@ -558,6 +563,7 @@ mod tests {
                 history_days: 7,
                 history_mib: 500,
                 call_depth: 3,
+                slow_sql_ms: 20,
             },
             worker: Worker {
                 component: Some("out/front.wasm".into()),

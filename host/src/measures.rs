@@ -31,6 +31,7 @@ struct Families {
     events: Family<Event, Counter>,
     wakes: Family<Class, Counter>,
     resets: Family<Reason, Counter>,
+    slow: Family<Class, Counter>,
 }
 
 impl Default for Families {
@@ -41,6 +42,7 @@ impl Default for Families {
             events: Family::default(),
             wakes: Family::default(),
             resets: Family::default(),
+            slow: Family::default(),
         }
     }
 }
@@ -92,6 +94,13 @@ impl Measures {
         self.0.resets.get_or_create(&Reason { class, reason }).inc();
     }
 
+    /// So many statements of an object took too long.
+    pub fn slow_statements(&self, class: &Arc<str>, count: u32) {
+        let class = class.clone();
+        let slow = self.0.slow.get_or_create(&Class { class });
+        slow.inc_by(count.into());
+    }
+
     /// Adds what is counted here to what is shown.
     pub fn register(&self, registry: &mut Registry) {
         let own = registry.sub_registry_with_prefix("dormouse");
@@ -120,6 +129,11 @@ impl Measures {
             "object_resets",
             "Instances that ended before their time, by class and reason",
             families.resets.clone(),
+        );
+        own.register(
+            "sql_slow_statements",
+            "SQL statements that took limits.slow_sql_ms or longer, by class",
+            families.slow.clone(),
         );
     }
 }

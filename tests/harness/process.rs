@@ -51,6 +51,11 @@ pub(crate) fn dormouse() -> Command {
     ] {
         command.env_remove(format!("DORMOUSE_{name}"));
     }
+    for (name, _) in std::env::vars_os() {
+        if name.as_encoded_bytes().starts_with(b"OTEL_") {
+            command.env_remove(name);
+        }
+    }
     command.stdin(Stdio::null());
     command
 }

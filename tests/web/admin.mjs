@@ -60,12 +60,43 @@ async function visit(page, url, scheme) {
     "3", "NULL", "9007199254740993"]);
   await shot("sql");
   await page.fill("#of", "Probe/ann");
-  await page.fill("#text", "DELETE FROM messages");
+  await page.fill("#text", "DELETE FROM messages WHERE id > 0");
   await page.press("#text", "Control+Enter");
   await seen(page, "#problem", /this statement writes/);
+  const rows = scheme === "light" ? 3 : 0;
   await page.check("#unlock");
   await page.press("#text", "Control+Enter");
-  await seen(page, "#answer", scheme === "light" ? /3 written/ : /0 written/);
+  await seen(page, "#effect", new RegExp(`^This would write ${rows} rows`));
+  await seen(page, "#plan", /messages/);
+  await shot("rehearsal");
+  await page.click("#cancel");
+  await page.fill("#text", "SELECT count(*) FROM messages");
+  await page.press("#text", "Control+Enter");
+  await seen(page, "#rows tbody", String(rows));
+  await page.fill("#text", "DELETE FROM messages WHERE id > 0");
+  await page.press("#text", "Control+Enter");
+  await page.click("#commit");
+  await seen(page, "#answer", new RegExp(`${rows} written`));
+
+  // Words of SQL, tables, and columns of the table that the statement names.
+  await page.uncheck("#unlock");
+  await page.fill("#text", "");
+  await page.type("#text", "sel");
+  await seen(page, "#complete [aria-selected=true]", "SELECT");
+  await page.press("#text", "Tab");
+  await page.type("#text", " * FROM me");
+  await seen(page, "#complete [aria-selected=true]", "messages");
+  await page.press("#text", "Enter");
+  await page.type("#text", " WHERE te");
+  await seen(page, "#complete [aria-selected=true]", "text");
+  await shot("completion");
+  await page.press("#text", "Tab");
+  equal(await page.inputValue("#text"), "SELECT * FROM messages WHERE text");
+  await page.press("#text", "Control+Space");
+  await page.press("#text", "Escape");
+  ok(!(await page.isVisible("#complete")));
+
+  await travel(page, shot);
 
   await page.click("nav a[href='#versions']");
   await seen(page, "#deployments tbody", /command line/);
@@ -84,6 +115,45 @@ async function visit(page, url, scheme) {
   ok(await page.isVisible("#token"));
   deepEqual([...asked].filter((origin) => origin !== new URL(url).origin && origin !== "null"), []);
   deepEqual(complaints, []);
+}
+
+// Back to the three messages that were deleted, and forth again.
+async function travel(page, shot) {
+  await page.click("nav a[href='#objects']");
+  await page.fill("#prefix", "ann");
+  await page.press("#prefix", "Enter");
+  await page.click("text=Probe/ann");
+  await seen(page, "#object h3", "Probe/ann");
+  await page.click("#object button:text('History')");
+  await seen(page, "#differs", "Nothing has changed since then.");
+  ok(await page.isDisabled("#restore"));
+  while (!(await page.textContent("#differs")).startsWith("Since then 3 rows")) {
+    const before = await page.inputValue("#moment");
+    ok(before !== "0", "no moment has the messages");
+    await page.press("#moment", "ArrowLeft");
+    await page.waitForSelector("#history[aria-busy=false]");
+  }
+  await seen(page, "#changes tbody tr", /id = 1/);
+  await shot("history");
+  await page.check("#unlock-restore");
+  await page.click("#restore");
+  await seen(page, "#restored", /^Restored to/);
+  equal(await count(page), 3);
+  await page.click("#undo");
+  await seen(page, "#restored", /^Undone/);
+  equal(await count(page), 0);
+  ok(await page.isDisabled("#restore"));
+}
+
+async function count(page) {
+  return page.evaluate(async () => {
+    const answer = await fetch("/v1/apps/probe/objects/Probe/ann/sql", {
+      method: "POST",
+      headers: { authorization: `Bearer ${sessionStorage.getItem("token")}`, "content-type": "application/json" },
+      body: JSON.stringify({ sql: "SELECT count(*) FROM messages" }),
+    });
+    return (await answer.json()).rows[0][0];
+  });
 }
 
 async function seen(page, selector, wanted) {

@@ -113,16 +113,19 @@ async fn stores(env: &Env) -> Result<Response> {
     Response::json(&json!({"visits": visits, "twice": twice}))
 }
 
-/// Asks the outside as well, and counts the requests that it has begun.
+/// Asks the outside as well, or has the `Asker` that `?via=` names ask, and counts the
+/// requests that it has begun.
 struct Asker {
     begun: Cell<u64>,
+    env: Env,
 }
 
 #[durable_object]
 impl DurableObject for Asker {
-    async fn new(_state: State, _env: Env) -> Result<Self> {
+    async fn new(_state: State, env: Env) -> Result<Self> {
         Ok(Self {
             begun: Cell::new(0),
+            env,
         })
     }
 
@@ -131,7 +134,16 @@ impl DurableObject for Asker {
             return Ok(Response::text(self.begun.get().to_string()));
         }
         self.begun.set(self.begun.get() + 1);
-        ask(request).await
+        let parent = request.header("traceparent").unwrap_or_default();
+        log::info!("traceparent {parent}");
+        match request.query_value("via").map(String::from) {
+            Some(via) => {
+                let url = request.url().replace(&format!("via={via}&"), "");
+                let asker = self.env.namespace::<Stub>("Asker")?.get_by_name(&via);
+                asker.fetch(Request::get(url)).await
+            }
+            None => ask(request).await,
+        }
     }
 }
 

@@ -60,6 +60,32 @@ pub(super) async fn retry(
     Ok(Json(describe(alarms, &address, &object)))
 }
 
+/// Runs an alarm now, instead of at its time. Answers with the object's alarms as they are
+/// then.
+#[utoipa::path(post, path = "/v1/apps/{app}/objects/{class}/{object}/alarms/run", tag = "alarms",
+    params(("app" = String, Path), ("class" = String, Path), ("object" = String, Path)),
+    request_body = Retry,
+    responses((status = OK, body = Vec<Alarm>), (status = "4XX", body = Problem)))]
+pub(super) async fn run(
+    at: In<Operate>,
+    Path(place): Path<Place>,
+    Json(wish): Json<Retry>,
+) -> Result<Json<Vec<Alarm>>, Refusal> {
+    let Place { class, object } = place;
+    let address = at.app.address(&class, &object)?;
+    let before = of(&at.app, &address, &object).await?;
+    let is_to_come = |alarm: &Alarm| alarm.name == wish.alarm && alarm.due_ms.is_some();
+    if !before.iter().any(is_to_come) {
+        return Err(Refusal::not_found(format!(
+            "{class}/{object} has no alarm {:?} to come",
+            wish.alarm
+        )));
+    }
+    let alarms = at.app.hasten_alarm(&address, &wish.alarm).await;
+    let alarms = alarms.map_err(|error| Refusal::failed(&error))?;
+    Ok(Json(describe(alarms, &address, &object)))
+}
+
 pub(super) async fn of(app: &Handle, address: &Address, key: &str) -> Result<Vec<Alarm>, Refusal> {
     let alarms = app.alarms(address).await;
     let alarms = alarms.map_err(|error| Refusal::failed(&error))?;

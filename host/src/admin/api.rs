@@ -225,6 +225,9 @@ pub struct Sql {
     /// Without it a statement that writes is refused. Needs the scope `sql-write`.
     #[serde(default)]
     pub write: bool,
+    /// With `write`: everything is undone again. The answer is what it would have been.
+    #[serde(default)]
+    pub dry_run: bool,
     /// At most so many rows; 1,000 by default, 100,000 at most.
     #[serde(default)]
     pub max_rows: Option<u32>,
@@ -239,6 +242,39 @@ pub struct Rows {
     pub rows_written: u64,
     /// Whether rows were left out.
     pub more: bool,
+    /// After a dry run of one statement: SQLite's plan, a step each.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub plan: Vec<String>,
+}
+
+/// One statement for each object of a class; it must not write.
+#[derive(Clone, Debug, Default, Serialize, Deserialize, ToSchema)]
+pub struct ClassSql {
+    pub sql: String,
+    /// As in `Sql`.
+    #[serde(default)]
+    pub params: Vec<serde_json::Value>,
+    /// Only objects whose names begin with it.
+    #[serde(default)]
+    pub prefix: String,
+    /// At most so many rows of all objects; 1,000 by default, 100,000 at most.
+    #[serde(default)]
+    pub max_rows: Option<u32>,
+}
+
+/// What one of them answered; values are as in `Rows`.
+#[derive(Clone, Debug, Default, Serialize, Deserialize, ToSchema)]
+pub struct ObjectRows {
+    /// Its name, or `id:` and its id.
+    pub object: String,
+    pub columns: Vec<String>,
+    pub rows: Vec<Vec<serde_json::Value>>,
+    pub rows_read: u64,
+    /// Rows of this object were left out, and further objects were not asked.
+    pub more: bool,
+    /// Why it has no rows to show.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub error: Option<String>,
 }
 
 #[derive(Clone, Debug, Serialize, Deserialize, ToSchema)]

@@ -13,6 +13,7 @@ mod api_travel;
 mod apps;
 mod backup;
 mod call;
+mod class_sql;
 mod databases;
 mod deployments;
 mod doors;
@@ -169,6 +170,7 @@ fn router(state: State) -> (axum::Router, utoipa::openapi::OpenApi) {
         .routes(routes!(objects::list))
         .routes(routes!(objects::show, travel::delete))
         .routes(routes!(objects::sql))
+        .routes(routes!(class_sql::sql))
         .routes(routes!(objects::sockets))
         .routes(routes!(objects::all_sockets))
         .routes(routes!(travel::bookmark))
@@ -181,6 +183,7 @@ fn router(state: State) -> (axum::Router, utoipa::openapi::OpenApi) {
         .routes(routes!(alarms::list))
         .routes(routes!(alarms::list_all))
         .routes(routes!(alarms::retry))
+        .routes(routes!(alarms::run))
         .routes(routes!(logs::read))
         .routes(routes!(tokens_api::list, tokens_api::create))
         .routes(routes!(tokens_api::delete))

@@ -2,6 +2,7 @@
 
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
+use dormouse_storage::OperatorAnswer;
 use serde::Deserialize;
 
 use super::alarms;
@@ -20,8 +21,8 @@ use crate::socket::{SocketInfo, SocketState};
 
 const LIST_LIMIT: usize = 100;
 const LIST_MOST: usize = 1_000;
-const ROWS: u32 = 1_000;
-const ROWS_MOST: u32 = 100_000;
+pub(super) const ROWS: u32 = 1_000;
+pub(super) const ROWS_MOST: u32 = 100_000;
 
 /// The part of a path that names an object, by name or `id:…`.
 #[derive(Debug, Deserialize)]
@@ -103,12 +104,25 @@ pub(super) async fn sql(
         return Err(Refusal::forbidden(Scope::SqlWrite, None));
     }
     let params: Result<Vec<_>, String> = sql.params.into_iter().map(from_json).collect();
+    if sql.dry_run && !sql.write {
+        return Err(Refusal::bad_request(
+            "`dry_run` is for statements that write; add `write`",
+        ));
+    }
     let text = SqlText {
         sql: sql.sql,
         params: params.map_err(Refusal::bad_request)?,
         writes: sql.write,
         max_rows: sql.max_rows.unwrap_or(ROWS).min(ROWS_MOST),
     };
+    if sql.dry_run {
+        let rehearsed = at.app.rehearse_sql(&class, &object, text).await?;
+        let plan = rehearsed.plan;
+        return Ok(Json(Rows {
+            plan,
+            ..rows(rehearsed.answer)
+        }));
+    }
     if sql.write {
         let (class, object) = (&*class, &*object);
         tracing::info!(
@@ -120,8 +134,12 @@ pub(super) async fn sql(
         );
     }
     let answer = at.app.sql(&class, &object, text).await?;
+    Ok(Json(rows(answer)))
+}
+
+pub(super) fn rows(answer: OperatorAnswer) -> Rows {
     let rows = answer.rows.into_iter();
-    Ok(Json(Rows {
+    Rows {
         columns: answer.columns,
         rows: rows
             .map(|row| row.into_iter().map(to_json).collect())
@@ -129,7 +147,8 @@ pub(super) async fn sql(
         rows_read: answer.rows_read,
         rows_written: answer.rows_written,
         more: answer.more,
-    }))
+        plan: Vec::new(),
+    }
 }
 
 /// The sockets of one object.

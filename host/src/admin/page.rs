@@ -35,6 +35,16 @@ pub(super) fn router<S: Clone + Send + Sync + 'static>() -> axum::Router<S> {
             "text/javascript; charset=utf-8",
             include_str!("page/page.js"),
         ),
+        (
+            "/completion.js",
+            "text/javascript; charset=utf-8",
+            include_str!("page/completion.js"),
+        ),
+        (
+            "/history.js",
+            "text/javascript; charset=utf-8",
+            include_str!("page/history.js"),
+        ),
         ("/page.svg", "image/svg+xml", include_str!("page/page.svg")),
     ];
     let mut router = axum::Router::new();

@@ -19,6 +19,7 @@ pub use values::{from_json, pair_to_json, to_json};
 
 use crate::event::{Fault, MethodAnswer, MethodCall, Reset};
 use crate::id::Namespace;
+use crate::slow;
 
 /// No class of a component begins with `_`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -56,16 +57,18 @@ impl Builtin {
         Arc::new(self.namespace().clone().leading_to(name))
     }
 
-    /// Answers a call in the turn that is open, which the caller ends.
+    /// Answers a call in the turn that is open, which the caller ends. `ran` hears of each
+    /// SQL statement of the app.
     pub fn answer(
         self,
         database: &mut Database,
         call: MethodCall,
         now_ms: i64,
+        ran: &mut dyn FnMut(&slow::Statement<'_>),
     ) -> Result<MethodAnswer, Fault> {
         match self {
             Self::Kv => kv::answer(database, call, now_ms),
-            Self::Database => database::answer(database, call),
+            Self::Database => database::answer(database, call, ran),
         }
     }
 }

@@ -14,7 +14,7 @@ use super::operate::{self, FirstToken};
 use super::project::{Project, Source};
 use super::stop::{self, Stop};
 use super::watch::Watch;
-use super::{args, build, cargo, logging, serve, terminal};
+use super::{args, build, cargo, logging, serve, terminal, traces};
 use crate::admin::{Admin, Records};
 use crate::host::{App, Host};
 use crate::manifest::Manifest;
@@ -24,7 +24,10 @@ const PORTS_TRIED: u16 = 20;
 
 pub(super) async fn run(args: args::Dev) -> anyhow::Result<()> {
     let records = logging::install(&args.log);
-    serve(&args, records, None).await.map(|_| ())
+    let traces = traces::install()?;
+    let ended = serve(&args, records, None).await;
+    traces.finish().await;
+    ended.map(|_| ())
 }
 
 /// Until it is asked to stop; one that is `held` can also crash.

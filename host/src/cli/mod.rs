@@ -22,6 +22,7 @@ mod system;
 mod terminal;
 mod test;
 mod tools;
+mod traces;
 mod vendor;
 mod watch;
 

@@ -8,7 +8,7 @@ use anyhow::Context as _;
 use super::operate::{self, FirstToken};
 use super::project::Project;
 use super::stop::{self, Stop};
-use super::{args, logging, system, terminal};
+use super::{args, logging, system, terminal, traces};
 use crate::deploy::{self, Catalog, Choice, NewVersion};
 use crate::host::{App, Host, Settings};
 use crate::manifest::Manifest;
@@ -16,6 +16,7 @@ use crate::server::Tls;
 
 pub(super) async fn run(args: args::Serve) -> anyhow::Result<()> {
     let records = logging::install(&args.log);
+    let traces = traces::install()?;
     let mut stop = Stop::install()?;
     let admin_tls = tls(
         args.admin_tls.admin_certificates.as_deref(),
@@ -57,6 +58,7 @@ pub(super) async fn run(args: args::Serve) -> anyhow::Result<()> {
     }
     system::stopping();
     stop::shut_down(host, admin, args.door.shutdown_timeout).await;
+    traces.finish().await;
     Ok(())
 }
 

@@ -74,6 +74,22 @@ pub enum Error {
     Redirects { url: String, count: u32 },
 }
 
+impl Error {
+    /// In a word, for traces.
+    #[must_use]
+    pub const fn kind(&self) -> &'static str {
+        match self {
+            Self::Denied { .. } => "denied",
+            Self::Private { .. } => "private",
+            Self::Invalid { .. } => "invalid",
+            Self::Unreachable { .. } | Self::Unscripted { .. } => "unreachable",
+            Self::Late { .. } | Self::Stalled { .. } => "timeout",
+            Self::Broken { .. } => "broken",
+            Self::Redirects { .. } => "redirects",
+        }
+    }
+}
+
 fn or_nothing(routes: &[String]) -> String {
     match routes {
         [] => "nothing".to_owned(),

@@ -165,8 +165,10 @@ pub fn perform(
     action: &AlarmAction,
     now_ms: i64,
 ) -> Result<Vec<Alarm>, Error> {
-    if let AlarmAction::Revive(name) = action {
-        database.revive_alarm(name, now_ms)?;
+    match action {
+        AlarmAction::List => {}
+        AlarmAction::Revive(name) => drop(database.revive_alarm(name, now_ms)?),
+        AlarmAction::Hasten(name) => drop(database.hasten_alarm(name, now_ms)?),
     }
     database.alarms()
 }

@@ -4,6 +4,7 @@
 //! and the effects of the running turn; decides nothing about when they leave.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use dormouse_storage::{Database, Ticket};
 use tracing::field::{DisplayValue, display};
@@ -25,7 +26,9 @@ use crate::chain::{Chain, During, InstanceId};
 use crate::clock::Clock;
 use crate::event::RequestId;
 use crate::id::ObjectName;
+use crate::slow::{self, Statement};
 use crate::socket::{Hub, OpenSocket};
+use crate::trace::TraceContext;
 
 /// Which object an instance is.
 #[derive(Clone, Debug)]
@@ -93,6 +96,10 @@ pub struct Context {
     wasi: WasiCtx,
     http: WasiHttpCtx,
     pub(super) outside: Outside,
+    /// How long a statement may take before it is told.
+    slow_sql: Duration,
+    /// How many took longer in the turn that runs.
+    slow_statements: u32,
 }
 
 impl Context {
@@ -154,6 +161,8 @@ impl Context {
             wasi: wasi.build(),
             http: WasiHttpCtx::new(),
             outside,
+            slow_sql: limits.slow_sql,
+            slow_statements: 0,
         }
     }
 
@@ -166,6 +175,22 @@ impl Context {
                  `classes` runs before there is one"
             )
         })
+    }
+
+    /// A statement has run.
+    pub(super) fn ran(&mut self, statement: &Statement<'_>) {
+        if statement.took < self.slow_sql {
+            return;
+        }
+        if let Who::Object(Identity { class, object }) = &*self.who {
+            slow::tell(class, object, self.outside.only_event(), statement);
+            self.slow_statements += 1;
+        }
+    }
+
+    /// How many statements were slow since it was last asked.
+    pub(super) const fn take_slow_statements(&mut self) -> u32 {
+        std::mem::replace(&mut self.slow_statements, 0)
     }
 
     /// The database, if this is an object.
@@ -195,12 +220,15 @@ impl Context {
     pub(super) fn serve_call(&mut self, task: GuestTaskId, request: RequestId, chain: Chain) {
         self.memory.refused = false;
         self.running.serve(request);
+        self.outside.begins(request);
         self.tasks.begin(task, request, chain);
     }
 
     /// The event has its answer; its task may go on in the background.
     pub(super) fn answered(&mut self, task: GuestTaskId) {
-        self.tasks.answered(task);
+        if let Some(request) = self.tasks.answered(task) {
+            self.outside.ends(request);
+        }
     }
 
     /// A request runs: until its answer it may take a socket.
@@ -217,6 +245,13 @@ impl Context {
 
     pub(super) fn is_running(&self, call: CallId) -> bool {
         self.running_calls.contains(&call)
+    }
+
+    /// The span that one of `tasks` works for; without a known event the constructor's.
+    pub(super) fn trace_of(&self, tasks: &[GuestTaskId]) -> Option<TraceContext> {
+        let request = tasks.iter().find_map(|task| self.event_of(*task));
+        let woken_by = || self.woken_by.as_ref().map(|(request, _)| *request);
+        request.or_else(woken_by)?.trace()
     }
 
     /// The event that `task` serves.
@@ -312,10 +347,10 @@ impl Tasks {
         });
     }
 
-    fn answered(&mut self, id: GuestTaskId) {
-        if let Some(task) = self.tasks.iter_mut().rev().find(|task| task.id == id) {
-            task.answered = true;
-        }
+    fn answered(&mut self, id: GuestTaskId) -> Option<RequestId> {
+        let task = self.tasks.iter_mut().rev().find(|task| task.id == id)?;
+        task.answered = true;
+        Some(task.request)
     }
 
     /// Task ids are used again, so the newest entry counts.

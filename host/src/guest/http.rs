@@ -13,6 +13,7 @@ use std::task::{Context as Poller, Poll, Waker, ready};
 use bytes::Bytes;
 use dormouse_storage::Ticket;
 use futures_channel::oneshot as wasi_oneshot;
+use http::StatusCode;
 use http_body::Frame;
 use http_body_util::{BodyExt as _, Empty, Full};
 use tokio::runtime::Handle;
@@ -25,7 +26,8 @@ use wasmtime_wasi_http::{Error, RequestOptions, WasiBody, WasiHttpHooks, WasiHtt
 use super::context::Context;
 use super::instance::{Call, Returned, Running};
 use crate::egress::{self, Egress, Outgoing, Timeouts};
-use crate::event::{Body, Chunk, Chunks, Fault, Kind, Reply, Request, Reset, Response};
+use crate::event::{Body, Chunk, Chunks, Fault, Kind, Reply, Request, RequestId, Reset, Response};
+use crate::trace::{Span, TraceContext};
 
 const CHANNEL_CHUNKS: usize = 4;
 
@@ -48,11 +50,13 @@ pub(super) fn start<'a>(
     let (Kind::Fetch(request), Some(direct)) = (call.kind, call.direct) else {
         wasmtime::bail!("a worker of `wasi:http` handles requests alone");
     };
-    let request = outward(request)?;
+    let request = outward(request, call.request_id.trace())?;
     let (answer, answered) = wasi_oneshot::channel();
     tokio::spawn(direct.forward(answered));
     let prepared = accessor.with(|mut access| {
-        access.get().running.serve(call.request_id);
+        let context = access.get();
+        context.running.serve(call.request_id);
+        context.outside.begins(call.request_id);
         Prepared::new(
             access.as_context_mut(),
             proxy,
@@ -63,6 +67,7 @@ pub(super) fn start<'a>(
     })?;
     Ok(Box::pin(async move {
         let ran = prepared.run(accessor, std::future::pending()).await;
+        accessor.with(|mut access| access.get().outside.ends(call.request_id));
         (call.id, ran.map(|_| Ok(Returned::Done)))
     }))
 }
@@ -141,7 +146,13 @@ async fn pump(mut body: WasiBody, sender: mpsc::Sender<Chunk>) {
     let _ = sender.send(Chunk::End(end)).await;
 }
 
-fn outward(request: Request) -> wasmtime::Result<http::Request<WasiBody>> {
+fn outward(
+    mut request: Request,
+    trace: Option<TraceContext>,
+) -> wasmtime::Result<http::Request<WasiBody>> {
+    if let Some(trace) = trace {
+        trace.mark(&mut request.headers);
+    }
     let mut builder = http::Request::builder()
         .method(request.method.as_str())
         .uri(request.url);
@@ -188,6 +199,10 @@ pub(super) struct Outside {
     used: bool,
     /// Of the request of 0.2 that is about to be made.
     pub(super) ticket: Option<Ticket>,
+    /// The events under way that belong to a trace.
+    traced: Vec<RequestId>,
+    /// Who makes the request of 0.2 that is about to be made.
+    pub(super) sender: Option<TraceContext>,
 }
 
 impl Outside {
@@ -198,6 +213,31 @@ impl Outside {
             departures: gated.then(Departures::default),
             used: false,
             ticket: None,
+            traced: Vec::new(),
+            sender: None,
+        }
+    }
+
+    /// An event begins; requests to the outside may be its own.
+    pub(super) fn begins(&mut self, event: RequestId) {
+        if event.trace().is_some() {
+            self.traced.push(event);
+        }
+    }
+
+    /// The event has its answer.
+    pub(super) fn ends(&mut self, event: RequestId) {
+        if event.trace().is_some() {
+            self.traced.retain(|traced| *traced != event);
+        }
+    }
+
+    /// The span of the event that runs, where nobody says which one it is: known only
+    /// while there is one.
+    pub(super) fn only_event(&self) -> Option<TraceContext> {
+        match *self.traced {
+            [only] => only.trace(),
+            _ => None,
         }
     }
 
@@ -254,7 +294,7 @@ type Sent = Result<
 impl WasiHttpHooks for Outside {
     fn send_request(
         &mut self,
-        request: http::Request<WasiBody>,
+        mut request: http::Request<WasiBody>,
         options: Option<RequestOptions>,
         _done: Box<dyn Future<Output = Result<(), Error>> + Send>,
     ) -> Box<dyn Future<Output = Sent> + Send> {
@@ -263,6 +303,7 @@ impl WasiHttpHooks for Outside {
         let departures = self.departures.clone().filter(|_| ticket.is_none());
         let departed = departures.as_ref().map(Departures::queue);
         self.used |= departures.is_some();
+        let sender = self.sender.take().or_else(|| self.only_event());
         Box::new(async move {
             if let Some(ticket) = ticket {
                 ticket.await.map_err(|dead| internal(&dead))?;
@@ -270,8 +311,17 @@ impl WasiHttpHooks for Outside {
             if let Some(departed) = departed {
                 departed.await.map_err(|gone| internal(&gone))?;
             }
+            let url = request.uri().to_string();
+            let mut span = Span::outgoing(sender, request.method().as_str(), &url);
+            if let Some(trace) = span.context() {
+                trace.mark_parsed(request.headers_mut());
+            }
             let request = request.map(|body| gated(body, departures));
             let answer = egress.send(request, timeouts(options)).await;
+            match &answer {
+                Ok(answer) => span.answered(answer.status().as_u16(), StatusCode::BAD_REQUEST),
+                Err(error) => span.failed(error.kind(), error),
+            }
             let answer = answer.map_err(|error| explained(&error))?;
             let answer = answer.map(|body| body.map_err(|error| explained(&error)).boxed_unsync());
             let done: Box<dyn Future<Output = Result<(), Error>> + Send> =

@@ -15,6 +15,7 @@ use std::task::{Context as Poller, Poll};
 use dormouse_storage::{Alarm, AlarmSummary, Ticket};
 use futures_util::StreamExt;
 use futures_util::stream::FuturesUnordered;
+use opentelemetry::trace::SpanBuilder;
 use tokio::sync::{mpsc, oneshot};
 use wasmtime::component::{Accessor, TypedFunc};
 use wasmtime::{AsContextMut, Store, Trap, UpdateDeadline};
@@ -39,6 +40,7 @@ use super::socket;
 use crate::chain::{Chain, During, InstanceId};
 use crate::clock::Clock;
 use crate::socket::{Message, Outgoing, SocketId};
+use crate::trace::Span;
 
 use crate::event::{
     Called, Chunk, Event, Fault, Kind, LookAnswer, MethodAnswer, Reply, Request, RequestId, Reset,
@@ -143,6 +145,9 @@ pub trait Life: Send {
 
     /// The object's alarms have changed with the turn that is committed now.
     fn alarms_changed(&mut self, summary: AlarmSummary);
+
+    /// So many statements took longer than `limits.slow_sql_ms`.
+    fn slow_statements(&mut self, count: u32);
 
     /// The event for which the instance was made, until it is started.
     fn woken_by(&self) -> Option<(RequestId, Chain)>;
@@ -386,7 +391,13 @@ async fn construct(
         }
         Who::Worker => Err(wasmtime::format_err!("a worker is not constructed")),
     })?;
-    accessor.with(|mut access| access.get().woken_by = life.woken_by());
+    let woken_by = life.woken_by();
+    let trace = woken_by.as_ref().and_then(|(request, _)| request.trace());
+    let span = Span::within(trace, || {
+        SpanBuilder::from_name(format!("{class} construct"))
+    });
+    let woken_by = woken_by.map(|(request, chain)| (request.within(&span), chain));
+    accessor.with(|mut access| access.get().woken_by = woken_by);
     meter.renew();
     let mut constructing = pin!(guest.call_construct(accessor, class, id));
     poll_fn(|cx| {
@@ -408,6 +419,10 @@ fn end_turn(
             access.as_context_mut().set_epoch_deadline(1);
         }
         let context = access.get();
+        let slow = context.take_slow_statements();
+        if slow > 0 {
+            life.slow_statements(slow);
+        }
         let mut effects = context.take_effects();
         let departures = context.outside.take_departures();
         effects.extend(departures.into_iter().map(Effect::Depart));
@@ -507,8 +522,11 @@ fn start_fetch(
     fetch: Fetch,
     call: CallId,
     (request_id, chain): (RequestId, Chain),
-    request: Request,
+    mut request: Request,
 ) -> wasmtime::Result<Running<'_>> {
+    if let Some(trace) = request_id.trace() {
+        trace.mark(&mut request.headers);
+    }
     let started = accessor.with(|mut access| -> wasmtime::Result<_> {
         let request = types::Request {
             method: request.method,

@@ -25,6 +25,8 @@ pub struct Limits {
     pub cpu: Duration,
     /// Wall time for the constructor.
     pub construct: Duration,
+    /// A statement that takes as long is logged.
+    pub slow_sql: Duration,
 }
 
 impl Default for Limits {
@@ -33,6 +35,7 @@ impl Default for Limits {
             memory_bytes: 128 << 20,
             cpu: Duration::from_secs(30),
             construct: Duration::from_secs(30),
+            slow_sql: Duration::from_millis(100),
         }
     }
 }

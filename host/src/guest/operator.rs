@@ -61,6 +61,11 @@ fn perform(database: &mut Database, look: &Look) -> LookAnswer {
         Look::Sql(text) => database
             .operate(&text.sql, &text.params, text.writes, text.max_rows)
             .map(LookAnswer::Rows),
+        // Its savepoint would make a database where there is none.
+        Look::DryRun(_) if matches!(database.database_size(), Ok(0)) => Ok(LookAnswer::NoObject),
+        Look::DryRun(text) => database
+            .rehearse(&text.sql, &text.params, text.max_rows)
+            .map(LookAnswer::Rehearsed),
         Look::Pairs(list) => database.kv_list(list).map(LookAnswer::Pairs),
     };
     answer.unwrap_or_else(LookAnswer::Failed)

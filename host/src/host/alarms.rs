@@ -80,6 +80,12 @@ impl Handle {
         self.alarm_action(object, action).await
     }
 
+    /// Runs an alarm now, instead of at its time. Answers with the alarms as they are then.
+    pub async fn hasten_alarm(&self, object: &Address, name: &str) -> anyhow::Result<Vec<Alarm>> {
+        let action = AlarmAction::Hasten(name.to_owned());
+        self.alarm_action(object, action).await
+    }
+
     /// How many objects have an alarm to come, or one that is about to start.
     #[must_use]
     pub fn objects_with_alarms(&self) -> usize {

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
 use dormouse_storage::{
-    Error as StorageError, KvEntry, KvList, ObjectKey, OperatorAnswer, Storage,
+    Error as StorageError, KvEntry, KvList, ObjectKey, OperatorAnswer, Rehearsal, Storage,
 };
 use tokio::sync::oneshot;
 
@@ -164,6 +164,21 @@ impl Handle {
     ) -> Result<OperatorAnswer, AskError> {
         match self.ask(class, object, Kind::Look(Look::Sql(text))).await? {
             Reply::Look(LookAnswer::Rows(rows)) => Ok(rows),
+            Reply::Look(LookAnswer::Failed(error)) => Err(AskError::Statement(error)),
+            _ => Err(AskError::NoObject(format!("{class}/{object}"))),
+        }
+    }
+
+    /// What SQL would do, all of it undone.
+    pub async fn rehearse_sql(
+        &self,
+        class: &str,
+        object: &str,
+        text: SqlText,
+    ) -> Result<Rehearsal, AskError> {
+        let look = Look::DryRun(text);
+        match self.ask(class, object, Kind::Look(look)).await? {
+            Reply::Look(LookAnswer::Rehearsed(rehearsal)) => Ok(rehearsal),
             Reply::Look(LookAnswer::Failed(error)) => Err(AskError::Statement(error)),
             _ => Err(AskError::NoObject(format!("{class}/{object}"))),
         }

@@ -54,7 +54,7 @@ pub(super) fn look(database: &mut Database, event: Event, note: &Note, now_ms: i
         _ => return Asleep::Wake(event),
     };
     Asleep::Answered(Answered {
-        caller: Caller::of(event).0,
+        caller: Caller::untraced(event),
         gate: database.gate(),
         result: result.map_err(storage_fault),
     })

@@ -125,7 +125,8 @@ impl<'a> Awake<'a> {
             };
         };
         let first_was_alarm = self.first.as_ref().is_some_and(is_alarm);
-        let first = self.first.take().map(|event| Caller::of(event).0);
+        let who = self.around.who;
+        let first = self.first.take().map(|event| Caller::of(event, who).0);
         let running = self.callers.drain(..).map(|(_, caller)| caller);
         for caller in first.into_iter().chain(running) {
             caller.answer(self.around.who, Err(fault.clone()));
@@ -193,7 +194,7 @@ impl<'a> Awake<'a> {
         self.next_call += 1;
         self.deadlines.add(id, &event.kind, &self.around);
         let length = event.chain().length() as usize;
-        let (caller, request_id, kind) = Caller::of(event);
+        let (caller, request_id, kind) = Caller::of(event, self.around.who);
         self.callers.push((id, caller));
         self.running_by_length
             .resize(self.running_by_length.len().max(length + 1), 0);
@@ -296,6 +297,11 @@ impl Life for Awake<'_> {
         self.around.note.set(summary);
     }
 
+    fn slow_statements(&mut self, count: u32) {
+        let measures = self.around.registry.measures();
+        measures.slow_statements(&self.around.who.class, count);
+    }
+
     fn woken_by(&self) -> Option<(RequestId, Chain)> {
         let event = self.first.as_ref()?;
         Some((event.request_id, event.chain().clone()))
@@ -307,7 +313,7 @@ impl Life for Awake<'_> {
             let who = self.around.who;
             let chain = event.chain().to(&who.class, &who.object).into();
             let fault = Fault::Reentrant { chain, gate };
-            Caller::of(event).0.answer(who, Err(fault));
+            Caller::of(event, who).0.answer(who, Err(fault));
         }
     }
 

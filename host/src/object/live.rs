@@ -88,7 +88,7 @@ impl Live {
         }
         let (mut instance, room) = match self.wake(&served, database).await {
             Ok(awoken) => awoken,
-            Err(fault) => return Caller::of(event).0.answer(&self.who, Err(fault)),
+            Err(fault) => return Caller::of(event, &self.who).0.answer(&self.who, Err(fault)),
         };
         self.registry.measures.wake(&self.key.class);
         let object = tracing::field::display(&self.who.object);

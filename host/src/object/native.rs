@@ -16,9 +16,11 @@ use super::caller::Caller;
 use super::mailbox::{Entrance, Mailbox};
 use crate::builtin::Builtin;
 use crate::clock::Sleep;
-use crate::event::{Called, Event, Fault, Kind, MethodCall, Reply, Reset, What};
+use crate::event::{Called, Event, Fault, Kind, MethodAnswer, MethodCall, Reply, Reset, What};
 use crate::guest::set_budget;
 use crate::outbox::Outbox;
+use crate::slow;
+use crate::trace::TraceContext;
 
 pub(super) struct Native<'a> {
     class: Builtin,
@@ -81,12 +83,12 @@ impl<'a> Native<'a> {
             Asleep::Wake(event) => event,
             Asleep::Answered(answered) => return answered.deliver(self.around.who).await,
         };
-        let (caller, _, kind) = Caller::of(event);
+        let (caller, request, kind) = Caller::of(event, self.around.who);
         let result = match kind {
             Kind::Called(Called {
                 what: What::Method(call),
                 ..
-            }) => self.turn(call, now_ms).map(Reply::Method),
+            }) => self.turn(call, now_ms, request.trace()).map(Reply::Method),
             _ => Err(Fault::BadCall(
                 "a store takes no requests and no sockets; call its methods".into(),
             )),
@@ -98,9 +100,27 @@ impl<'a> Native<'a> {
     }
 
     /// One call, of which all stays or nothing.
-    fn turn(&mut self, call: MethodCall, now_ms: i64) -> Result<crate::event::MethodAnswer, Fault> {
-        set_budget(&mut self.database, self.around.options.limits.cpu);
-        let answer = self.class.answer(&mut self.database, call, now_ms);
+    fn turn(
+        &mut self,
+        call: MethodCall,
+        now_ms: i64,
+        trace: Option<TraceContext>,
+    ) -> Result<MethodAnswer, Fault> {
+        let limits = &self.around.options.limits;
+        set_budget(&mut self.database, limits.cpu);
+        let who = self.around.who;
+        let mut ran = |statement: &slow::Statement<'_>| {
+            if statement.took >= limits.slow_sql {
+                slow::tell(&who.class, &who.object, trace, statement);
+                self.around
+                    .registry
+                    .measures()
+                    .slow_statements(&who.class, 1);
+            }
+        };
+        let answer = self
+            .class
+            .answer(&mut self.database, call, now_ms, &mut ran);
         let answer = answer.and_then(|answer| match self.database.end_turn() {
             Ok(()) => Ok(answer),
             Err(error) => Err(Fault::Reset(Reset::Storage(error.to_string().into()))),

@@ -238,7 +238,7 @@ impl Registry {
     pub fn call(&self, who: Identity, event: Event) {
         if let Err(refused) = self.0.try_deliver(&who.class, &who.object, event) {
             let Refused { event, fault } = *refused;
-            Caller::of(event).0.answer(&who, Err(fault));
+            Caller::of(event, &who).0.answer(&who, Err(fault));
         }
     }
 

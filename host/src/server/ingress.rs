@@ -29,6 +29,7 @@ use crate::event::{self, Event, Fault, Kind, Reply, RequestId, Reset};
 use crate::id::{Namespace, ObjectName};
 use crate::object::{Mail, Registry, Served};
 use crate::socket::Deflate;
+use crate::trace::Span;
 use crate::worker::{Pool, Workers};
 
 /// The door's own state; cheap to clone.
@@ -64,11 +65,16 @@ impl Serve for Door {
     async fn serve(self, request: Request<HttpBody>) -> Response {
         let began = Instant::now();
         let (parts, body) = request.into_parts();
-        let id = RequestId::next();
+        let mut span = Span::request(&parts, self.scheme, || self.pattern(parts.uri.path()));
+        let id = RequestId::next().within(&span);
         let response = match self.ask(id, parts, body).await {
             Ok(response) => response,
             Err(problem) => problem.with_request(id).into_response(),
         };
+        span.answered(
+            response.status().as_u16(),
+            StatusCode::INTERNAL_SERVER_ERROR,
+        );
         let measures = self.registry.measures();
         measures.request(response.status().as_u16(), began.elapsed());
         reply::mark(response, id)
@@ -312,6 +318,17 @@ impl Door {
             name,
             rest: if rest.is_empty() { "/" } else { rest },
         })
+    }
+
+    /// What paths like this one have in common, for traces.
+    fn pattern(&self, path: &str) -> Option<String> {
+        if self.workers.current().is_some() {
+            return None;
+        }
+        let class = path.trim_start_matches('/').split('/').next()?;
+        let served = self.registry.served();
+        let known = served.namespaces.contains_key(class);
+        known.then(|| format!("/{class}/{{name}}"))
     }
 
     fn no_object(&self, path: &str) -> Problem {

@@ -21,6 +21,7 @@ use crate::event::{
     self, Body, Called, Fault, Kind, MethodAnswer, MethodCall, Reply, RequestId, What,
 };
 use crate::id::ObjectName;
+use crate::trace::Span;
 
 /// Arguments are read as a whole (bytes).
 const MAX_ARGUMENTS_BYTES: usize = 32 << 20;
@@ -34,11 +35,18 @@ impl Door {
         method: String,
         request: Request<HttpBody>,
     ) -> Response {
-        let id = RequestId::next();
+        let (parts, body) = request.into_parts();
+        let mut span = Span::request(&parts, "http", || None);
+        let id = RequestId::next().within(&span);
+        let request = Request::from_parts(parts, body);
         let response = match self.ask_method(id, class, name, method, request).await {
             Ok(response) => response,
             Err(problem) => problem.with_request(id).into_response(),
         };
+        span.answered(
+            response.status().as_u16(),
+            StatusCode::INTERNAL_SERVER_ERROR,
+        );
         reply::mark(response, id)
     }
 

@@ -182,6 +182,9 @@ impl Life for WorkerLife<'_> {
 
     fn alarms_changed(&mut self, _summary: AlarmSummary) {}
 
+    /// A worker has no database.
+    fn slow_statements(&mut self, _count: u32) {}
+
     fn woken_by(&self) -> Option<(RequestId, Chain)> {
         None
     }

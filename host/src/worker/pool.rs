@@ -8,6 +8,7 @@
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
+use opentelemetry::trace::SpanBuilder;
 use tokio::sync::{OwnedSemaphorePermit, mpsc, oneshot};
 
 use super::Options;
@@ -16,6 +17,7 @@ use crate::clock::Clock;
 use crate::event::{Event, Fault, Kind, Reply, Request, RequestId, Reset};
 use crate::guest::{Code, Instance, WorkerKind};
 use crate::object::Registry;
+use crate::trace::Span;
 
 #[derive(Debug)]
 pub struct Pool {
@@ -78,6 +80,17 @@ impl Pool {
 
     /// Has a request handled; ends when the head of the answer is there.
     pub async fn ask(
+        self: &Arc<Self>,
+        request_id: RequestId,
+        request: Request,
+    ) -> Result<Reply, Fault> {
+        let mut span = Span::within(request_id.trace(), || SpanBuilder::from_name("worker"));
+        let result = self.answer(request_id.within(&span), request).await;
+        Reply::trace(&result, &mut span);
+        result
+    }
+
+    async fn answer(
         self: &Arc<Self>,
         request_id: RequestId,
         request: Request,

@@ -271,6 +271,23 @@ impl Database {
         self.write_hint().map(|()| true)
     }
 
+    /// Makes an alarm that is to come due now; its handler still hears of the time that it
+    /// was set to. False: there is none of this name, or it runs already.
+    pub fn hasten_alarm(&mut self, name: &str, now_ms: i64) -> Result<bool, Error> {
+        let row = self.alarm_row(name)?;
+        let waits = row.filter(|row| row.due_ms.is_some() && !self.is_running(row));
+        let Some(due_ms) = waits.and_then(|row| row.due_ms) else {
+            return Ok(false);
+        };
+        if due_ms > now_ms {
+            self.alarm_state.changed = true;
+            let sql = "UPDATE _dormouse_alarms SET due_ms = ?2 WHERE name = ?1";
+            self.run_reserved(sql, &[name.into(), now_ms.into()], true)?;
+            self.write_hint()?;
+        }
+        Ok(true)
+    }
+
     /// Deletes the row of a run, unless it has changed or holds a dead letter.
     fn delete_run(&mut self, run: &Alarm) -> Result<bool, Error> {
         if self.header()? == 0 {

@@ -62,7 +62,7 @@ pub use error::{Error, Kind};
 pub use fault::{Fault, Faults};
 pub use key::ObjectKey;
 pub use kv::{KvEntry, KvList, KvPage, KvValue};
-pub use operator::Answer as OperatorAnswer;
+pub use operator::{Answer as OperatorAnswer, Rehearsal};
 pub use options::{Limits, Options};
 pub use storage::{Listed, Storage};
 pub use ticket::{Dead, Pos, Ticket};

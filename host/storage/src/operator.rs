@@ -20,6 +20,31 @@ pub struct Answer {
     pub more: bool,
 }
 
+/// What statements would do that were undone.
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct Rehearsal {
+    pub answer: Answer,
+    /// A line for each step; none for several statements.
+    pub plan: Vec<String>,
+}
+
+/// Steps of a plan that are kept.
+const PLAN_ROWS: u32 = 100;
+/// The columns of `EXPLAIN QUERY PLAN`.
+const PLAN_COLUMNS: [&str; 4] = ["id", "parent", "notused", "detail"];
+
+fn steps(plan: Answer) -> Vec<String> {
+    if plan.columns != PLAN_COLUMNS {
+        return Vec::new();
+    }
+    let details = plan.rows.into_iter().filter_map(|mut row| row.pop());
+    let texts = details.filter_map(|detail| match detail {
+        Value::Text(text) => Some(text),
+        _ => None,
+    });
+    texts.collect()
+}
+
 impl Database {
     /// Runs all statements of `sql`; at most `max_rows` rows of the last one. With
     /// `writes`, the turn is left open for the caller to end.
@@ -35,6 +60,34 @@ impl Database {
         // An error means that the database is broken, which the answer says already.
         let _ = self.set_operator(None);
         answer
+    }
+
+    /// The same with everything undone before it returns: what the statements would
+    /// answer, and how SQLite would go about it.
+    pub fn rehearse(
+        &mut self,
+        sql: &str,
+        params: &[Value],
+        max_rows: u32,
+    ) -> Result<Rehearsal, Error> {
+        let before = self.open_savepoint()?;
+        // Several statements have no plan, and fail one by one when they are run.
+        let plan = self.operate(
+            &format!("EXPLAIN QUERY PLAN {sql}"),
+            params,
+            true,
+            PLAN_ROWS,
+        );
+        let undone = self.rollback_savepoint(before);
+        let before = undone.and_then(|()| self.open_savepoint())?;
+        let answer = self.operate(sql, params, true, max_rows);
+        let undone = self.rollback_savepoint(before);
+        let answer = answer?;
+        undone?;
+        Ok(Rehearsal {
+            answer,
+            plan: plan.map(steps).unwrap_or_default(),
+        })
     }
 
     fn first_rows(&mut self, sql: &str, params: &[Value], max_rows: u32) -> Result<Answer, Error> {

@@ -191,6 +191,26 @@ fn success_deletes_and_failure_ends_in_a_dead_letter() {
     assert!(!db.revive_alarm("x", 7_000).unwrap(), "it is alive");
     let run = db.start_alarm(7_000).unwrap().unwrap();
     assert_eq!((run.scheduled_ms, run.retries), (Some(2_000), 0));
+    assert!(!db.hasten_alarm("x", 7_000).unwrap(), "it runs");
+}
+
+#[test]
+fn an_alarm_that_is_hastened_is_due_at_once_and_keeps_its_time() {
+    let folder = Folder::new();
+    let mut db = folder.storage().database(key(1));
+    assert!(!db.hasten_alarm("x", 1_000).unwrap());
+    let policy = AlarmPolicy::default();
+    assert!(db.set_alarm("x", 9_000, policy, None).unwrap());
+    assert_eq!(db.start_alarm(1_000).unwrap(), None);
+    assert!(db.hasten_alarm("x", 1_000).unwrap());
+    assert_eq!(db.alarm_summary().unwrap().next_ms, Some(1_000));
+    let run = db.start_alarm(1_000).unwrap().unwrap();
+    assert_eq!((run.scheduled_ms, run.due_ms), (Some(9_000), Some(1_000)));
+    assert!(
+        db.finish_alarm(&run, AlarmOutcome::Done { next_ms: None })
+            .unwrap()
+    );
+    assert_eq!(db.alarms().unwrap(), []);
 }
 
 #[test]

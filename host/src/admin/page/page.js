@@ -3,6 +3,9 @@
 // The token comes from the form or behind `#token=` and stays in this tab. Everything
 // that comes from the host is put in as text, never as HTML.
 
+import { SCHEMA, complete } from "./completion.js";
+import { history as historyOf } from "./history.js";
+
 const $ = (id) => document.getElementById(id);
 const PAGES = ["overview", "objects", "sql", "versions", "log"];
 const POINTS = 120;
@@ -234,7 +237,12 @@ async function inspect(key) {
   const article = $("object");
   const query = element("button", "SQL", { type: "button" });
   query.addEventListener("click", () => { $("of").value = key; location.hash = "#sql"; });
-  article.replaceChildren(element("h3", key), element("p", `id ${found.id}`), query);
+  const past = element("button", "History", { type: "button" });
+  past.addEventListener("click", () => attempt(() => openHistory(key, objectPath(key))));
+  const buttons = element("p", undefined, { class: "row" });
+  buttons.append(query, past);
+  article.replaceChildren(element("h3", key), element("p", `id ${found.id}`), buttons);
+  $("history").hidden = true;
   for (const table of found.tables) if (table.sql) article.append(element("pre", table.sql));
   for (const alarm of found.alarms) {
     const dead = alarm.dead ? `; dead letter: ${alarm.dead.error}` : "";
@@ -249,14 +257,61 @@ async function inspect(key) {
 
 // --- SQL --------------------------------------------------------------------
 
+/** What writes is shown first, with its plan, and done when that is confirmed. */
 async function run() {
+  const path = `${objectPath($("of").value)}/sql`;
+  const sql = $("text").value;
+  $("rehearsal").hidden = true;
+  if ($("unlock").checked) {
+    const would = await ask(path, { sql, write: true, dry_run: true });
+    if (would.rows_written > 0 || !READS.test(sql)) {
+      $("effect").textContent = `This would write ${would.rows_written} rows and index entries, and read ${would.rows_read}.`;
+      $("plan").textContent = would.plan?.join("\n") || "no plan: the statement is not one that searches";
+      $("commit").onclick = () => attempt(() => perform(path, sql, true));
+      $("rehearsal").hidden = false;
+      $("commit").focus();
+      return;
+    }
+  }
+  await perform(path, sql, false);
+}
+
+const READS = /^\s*(select|values|explain|pragma)\b/i;
+
+async function perform(path, sql, write) {
+  $("rehearsal").hidden = true;
   const began = performance.now();
-  const found = await ask(`${objectPath($("of").value)}/sql`, { sql: $("text").value, write: $("unlock").checked });
+  const found = await ask(path, { sql, write });
   const ms = Math.round(performance.now() - began);
+  schemas.clear();
   $("rows").tHead.replaceChildren(row(found.columns.map((name) => element("th", name))));
   $("rows").tBodies[0].replaceChildren(...found.rows.map((values) => row(values.map(value))));
   $("answer").textContent = `${found.rows.length} rows${found.more ? ", and there are more" : ""}; ` +
     `${found.rows_read} read, ${found.rows_written} written; ${ms} ms`;
+}
+
+/** The tables of the objects that were asked, with their columns. */
+const schemas = new Map();
+
+async function schema() {
+  const key = $("of").value;
+  if (!schemas.has(key)) {
+    schemas.set(key, new Map());
+    try {
+      const found = await ask(`${objectPath(key)}/sql`, { sql: SCHEMA, max_rows: 10000 });
+      const tables = new Map();
+      for (const [table, column] of found.rows) tables.set(table, [...tables.get(table) ?? [], column]);
+      schemas.set(key, tables);
+    } catch { /* no such object yet: words of SQL are left */ }
+  }
+  return schemas.get(key);
+}
+
+/** A value in a line of text. */
+function text(content) {
+  if (content === null) return "NULL";
+  if (typeof content === "object") return content.blob === undefined ? content.real : `x'${content.blob}'`;
+  return typeof content === "string" ? `'${content}'` : String(content);
 }
 
 function value(content) {
@@ -346,6 +401,10 @@ on("pause", "click", () => {
   $("pause").textContent = paused ? "Go on" : "Pause";
 });
 addEventListener("hashchange", show);
+
+on("cancel", "click", () => { $("rehearsal").hidden = true; $("text").focus(); });
+complete($("text"), $("complete"), schema);
+const openHistory = historyOf({ $, ask, attempt, element, row, time, bytes, text });
 
 const given = location.hash.match(/^#token=(\S+)$/);
 if (given) {

@@ -8,11 +8,12 @@ use crate::admin::api::{Alarm, Retry};
 pub(super) async fn run(args: Alarms) -> anyhow::Result<()> {
     let client = Client::new(&args.reach)?;
     let object = args.object.as_deref().map(Named::parse).transpose()?;
-    let alarms: Vec<Alarm> = match (object, args.retry) {
-        (Some(object), Some(alarm)) => {
-            let path = client
-                .in_app(&format!("{}/alarms/retry", object.path()))
-                .await?;
+    let retry = args.retry.map(|alarm| ("retry", alarm));
+    let action = retry.or(args.run.map(|alarm| ("run", alarm)));
+    let alarms: Vec<Alarm> = match (object, action) {
+        (Some(object), Some((action, alarm))) => {
+            let path = format!("{}/alarms/{action}", object.path());
+            let path = client.in_app(&path).await?;
             client.post(&path, &Retry { alarm }).await?
         }
         (Some(object), None) => {

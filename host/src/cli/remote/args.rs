@@ -159,21 +159,25 @@ pub(in crate::cli) struct Objects {
     pub(super) reach: Reach,
 }
 
-/// Run SQL on one object
+/// Run SQL on one object, or on all objects of a class
 ///
 /// An object that sleeps is not woken; one that is awake answers between two turns of
 /// its code. A statement that writes is refused without --write. Without a statement
-/// there is a prompt.
+/// there is a prompt. With a class alone, each of its objects is asked, and each row
+/// begins with the object's name; nothing is written then.
 #[derive(Debug, Args)]
 #[command(after_help = "\
 Examples:
   dormouse sql Counter/alice \"select * from sqlite_schema\"
   dormouse sql Chat/lobby \"select * from messages where author = ?\" bob
   dormouse sql Chat/lobby --write \"delete from messages\"
-  dormouse sql Chat/lobby               a prompt")]
+  dormouse sql Chat/lobby --write --dry-run \"delete from messages\"
+  dormouse sql Chat/lobby               a prompt
+  dormouse sql Chat \"select count(*) from messages\"
+  dormouse sql Chat --prefix team- \"select max(time) from messages\"")]
 pub(in crate::cli) struct Sql {
-    /// The object; `CLASS/id:HEX` where it has no name
-    #[arg(value_name = "CLASS/NAME")]
+    /// The object, `CLASS/id:HEX` where it has no name; or a class, for all its objects
+    #[arg(value_name = "CLASS[/NAME]")]
     pub(super) object: String,
     /// One statement or several; the rows are those of the last one
     pub(super) sql: Option<String>,
@@ -182,6 +186,17 @@ pub(in crate::cli) struct Sql {
     /// Allow statements that write
     #[arg(long)]
     pub(super) write: bool,
+    /// With --write: undo what the statements write, and tell how many rows it would be
+    #[arg(long, requires = "write")]
+    pub(super) dry_run: bool,
+    /// With a class: only objects whose names begin with this
+    #[arg(
+        long,
+        value_name = "TEXT",
+        default_value = "",
+        hide_default_value = true
+    )]
+    pub(super) prefix: String,
     /// At most so many rows
     #[arg(long, value_name = "COUNT", default_value = "1000")]
     pub(super) rows: u32,
@@ -235,7 +250,7 @@ pub(in crate::cli) struct Sockets {
     pub(super) reach: Reach,
 }
 
-/// List alarms and dead letters, or run a dead letter again
+/// List alarms and dead letters, or run one now
 ///
 /// Without an object: the dead letters of all objects.
 #[derive(Debug, Args)]
@@ -244,13 +259,17 @@ Examples:
   dormouse alarms                             dead letters
   dormouse alarms Reminder/bob                what is to come, too
   dormouse alarms Reminder/bob --retry        the default alarm, now
-  dormouse alarms Reminder/bob --retry daily  a named one")]
+  dormouse alarms Reminder/bob --retry daily  a named one
+  dormouse alarms Reminder/bob --run daily    now, instead of at its time")]
 pub(in crate::cli) struct Alarms {
     #[arg(value_name = "CLASS/NAME")]
     pub(super) object: Option<String>,
     /// Run this dead letter again, now
     #[arg(long, value_name = "ALARM", num_args = 0..=1, default_missing_value = "", requires = "object")]
     pub(super) retry: Option<String>,
+    /// Run this alarm now, instead of at its time
+    #[arg(long, value_name = "ALARM", num_args = 0..=1, default_missing_value = "", requires = "object", conflicts_with = "retry")]
+    pub(super) run: Option<String>,
     #[command(flatten)]
     pub(super) reach: Reach,
 }

@@ -204,6 +204,19 @@ impl Client {
         accepted(response).await
     }
 
+    /// The same, for a question with a body.
+    pub(super) async fn post_stream(
+        &self,
+        path: &str,
+        body: &impl Serialize,
+    ) -> anyhow::Result<Incoming> {
+        let mut headers = HeaderMap::new();
+        headers.insert(CONTENT_TYPE, "application/json".parse()?);
+        let body = serde_json::to_vec(body).context("cannot write JSON")?;
+        let response = self.send(Method::POST, path, headers, body.into()).await?;
+        accepted(response).await
+    }
+
     pub(super) async fn send(
         &self,
         method: Method,
@@ -240,6 +253,35 @@ impl Client {
                 self.url
             )
         })
+    }
+}
+
+/// An answer that comes line by line.
+pub(super) struct Lines {
+    body: Incoming,
+    rest: Vec<u8>,
+}
+
+impl Lines {
+    pub(super) const fn of(body: Incoming) -> Self {
+        let rest = Vec::new();
+        Self { body, rest }
+    }
+
+    /// The next one, with its end.
+    pub(super) async fn next(&mut self) -> anyhow::Result<Option<Vec<u8>>> {
+        loop {
+            if let Some(end) = self.rest.iter().position(|byte| *byte == b'\n') {
+                return Ok(Some(self.rest.drain(..=end).collect()));
+            }
+            let Some(frame) = self.body.frame().await else {
+                return Ok(None);
+            };
+            let frame = frame.context("the host has gone away")?;
+            if let Some(data) = frame.data_ref() {
+                self.rest.extend_from_slice(data);
+            }
+        }
     }
 }
 

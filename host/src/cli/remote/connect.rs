@@ -14,9 +14,9 @@ use tokio_rustls::rustls::pki_types::CertificateDer;
 use tokio_rustls::rustls::pki_types::pem::PemObject as _;
 use tokio_rustls::rustls::{ClientConfig, RootCertStore};
 
-pub(super) type Connector = HttpsConnector<HttpConnector>;
+pub(in crate::cli) type Connector = HttpsConnector<HttpConnector>;
 
-pub(super) fn connector(ca: Option<&Path>) -> anyhow::Result<Connector> {
+pub(in crate::cli) fn connector(ca: Option<&Path>) -> anyhow::Result<Connector> {
     let builder = match ca {
         Some(file) => HttpsConnectorBuilder::new().with_tls_config(trusting(file)?),
         None => {

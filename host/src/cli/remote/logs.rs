@@ -3,10 +3,9 @@
 use std::fmt::Write as _;
 
 use anyhow::Context as _;
-use http_body_util::BodyExt as _;
 
 use super::args::Logs;
-use super::client::Client;
+use super::client::{Client, Lines};
 use super::objects::query;
 use super::show;
 use crate::admin::api::{Level, Record};
@@ -25,17 +24,9 @@ pub(super) async fn run(args: Logs) -> anyhow::Result<()> {
         ("text", args.text),
     ];
     let path = client.in_app(&format!("/logs?{}", query(pairs))).await?;
-    let mut body = client.stream(&path).await?;
-    let mut rest = Vec::new();
-    while let Some(frame) = body.frame().await {
-        let frame = frame.context("the host has gone away")?;
-        if let Some(data) = frame.data_ref() {
-            rest.extend_from_slice(data);
-        }
-        while let Some(end) = rest.iter().position(|byte| *byte == b'\n') {
-            let line: Vec<u8> = rest.drain(..=end).collect();
-            print(&line, args.reach.json)?;
-        }
+    let mut records = Lines::of(client.stream(&path).await?);
+    while let Some(line) = records.next().await? {
+        print(&line, args.reach.json)?;
     }
     Ok(())
 }

@@ -24,6 +24,7 @@ mod travel;
 mod travel_args;
 
 use args::Command;
+pub(super) use connect::{Connector, connector};
 
 pub(super) async fn run(command: Command) -> anyhow::Result<()> {
     match command {

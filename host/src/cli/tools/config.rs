@@ -105,7 +105,25 @@ fn settings(args: &args::ConfigShow, project: &Project, matches: &ArgMatches) ->
     }));
     let rest = written.rest(&settings);
     settings.extend(rest);
+    settings.extend(of_traces());
     settings
+}
+
+/// The variables of OpenTelemetry that are set. Headers hold keys, so they are not shown.
+fn of_traces() -> Vec<Setting> {
+    let variables = std::env::vars_os().filter_map(|(name, value)| {
+        let name = name.into_string().ok()?;
+        let value = match name.ends_with("_HEADERS") {
+            true => "(set)".to_owned(),
+            false => value.to_string_lossy().into_owned(),
+        };
+        let from = format!("variable {name}");
+        name.starts_with("OTEL_")
+            .then_some(Setting { name, value, from })
+    });
+    let mut variables: Vec<_> = variables.collect();
+    variables.sort_by(|one, other| one.name.cmp(&other.name));
+    variables
 }
 
 fn file(path: Option<&Path>) -> String {
@@ -141,6 +159,7 @@ fn of_app(manifest: &Manifest) -> Vec<(&'static str, String)> {
         ("limits.history_days", limits.history_days.to_string()),
         ("limits.history_mib", limits.history_mib.to_string()),
         ("limits.call_depth", limits.call_depth.to_string()),
+        ("limits.slow_sql_ms", limits.slow_sql_ms.to_string()),
         ("worker.instances", worker.instances.to_string()),
         (
             "worker.concurrent_requests",

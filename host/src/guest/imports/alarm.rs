@@ -7,7 +7,8 @@ use dormouse_storage::{AlarmPolicy, Cron, Database, MAX_ALARMS};
 
 use crate::alarm::cron;
 use crate::guest::bindings::dormouse::object::alarm::{Error, Host, Policy};
-use crate::guest::context::Context;
+use crate::guest::context::{Context, Who};
+use crate::trace;
 
 const MAX_NAME_BYTES: usize = 256;
 const MAX_RETRIES: u32 = 100;
@@ -23,14 +24,16 @@ impl Host for Context {
     fn set(&mut self, name: Option<String>, time: i64, policy: Policy) -> Answer<()> {
         let now_ms = self.clock.unix_ms();
         let may = self.may_set();
-        self.answer(name, |database, name| {
+        let done = self.answer(name, |database, name| {
             may?;
             if time <= 0 {
                 let text = "setAlarm() cannot be called with an alarm time <= 0";
                 return Err(Error::InvalidTime(text.to_owned()));
             }
             set(database, name, time.max(now_ms), policy, None)
-        })
+        })?;
+        self.trace_setting(&done);
+        Ok(done)
     }
 
     fn set_cron(
@@ -42,7 +45,7 @@ impl Host for Context {
     ) -> Answer<i64> {
         let now_ms = self.clock.unix_ms();
         let may = self.may_set();
-        self.answer(name, |database, name| {
+        let done = self.answer(name, |database, name| {
             may?;
             let next_ms = cron::next_ms(&expression, &zone, now_ms)
                 .map_err(|error| Error::InvalidSchedule(error.to_string()))?;
@@ -54,7 +57,9 @@ impl Host for Context {
                 Some(Cron { expression, zone }),
             )?;
             Ok(database.alarm(name)?.unwrap_or(next_ms))
-        })
+        })?;
+        self.trace_setting(&done);
+        Ok(done)
     }
 
     fn delete(&mut self, name: Option<String>) -> Answer<()> {
@@ -70,6 +75,15 @@ impl Context {
         let text =
             "Your Durable Object class must have an alarm() handler in order to call setAlarm()";
         Err(Error::NoHandler(text.to_owned()))
+    }
+
+    /// So that the trace of the alarm is linked to the one in which it was set.
+    fn trace_setting<T>(&self, done: &Result<T, Error>) {
+        if let (Ok(_), Some(trace), Who::Object(identity)) =
+            (done, self.outside.only_event(), &*self.who)
+        {
+            trace::alarm_was_set(*identity.object.id.bytes(), trace);
+        }
     }
 
     fn answer<T>(

@@ -1,12 +1,14 @@
 //! `dormouse:object/log`: records of the guest, as tracing events.
 //!
-//! Target `guest`; fields `class`, `object`, `request`, `from` (the guest's own
+//! Target `guest`; fields `class`, `object`, `request`, `trace_id` and `span_id` if traces are kept, `from` (the guest's own
 //! target) and `fields`. The event is found from the guest task that calls, so
 //! records of interleaving events never carry each other's id.
 
+use tracing::field::display;
 use tracing::level_filters::LevelFilter;
 use wasmtime::component::{Access, HasSelf};
 
+use crate::event::RequestId;
 use crate::guest::bindings::dormouse::object::log::{Entry, Host, HostWithStore, Level};
 use crate::guest::context::Context;
 
@@ -34,23 +36,23 @@ impl HostWithStore<Context> for HasSelf<Context> {
         let context = access.get();
         let request = tasks.iter().find_map(|task| context.event_of(*task));
         truncate(&mut entry.message);
-        record(context, request.map(tracing::field::display), &entry);
+        record(context, request, &entry);
         Ok(())
     }
 }
 
-fn record(
-    context: &Context,
-    request: Option<tracing::field::DisplayValue<crate::event::RequestId>>,
-    entry: &Entry,
-) {
+fn record(context: &Context, request: Option<RequestId>, entry: &Entry) {
     let (class, object) = (context.who.class(), context.who.object());
+    let trace = request.and_then(RequestId::trace);
+    let trace_id = trace.map(|trace| display(trace.trace_id()));
+    let span_id = trace.map(|trace| display(trace.span_id()));
+    let request = request.map(display);
     let from = entry.target.as_str();
     let fields = fields(entry);
     let message = entry.message.as_str();
     macro_rules! emit {
         ($level:ident) => {
-            tracing::$level!(target: "guest", class, object, request, from, fields, "{message}")
+            tracing::$level!(target: "guest", class, object, request, trace_id, span_id, from, fields, "{message}")
         };
     }
     match entry.level {

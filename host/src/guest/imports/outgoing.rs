@@ -5,6 +5,7 @@
 
 use std::time::Duration;
 
+use http::StatusCode;
 use tokio::sync::oneshot;
 use wasmtime::AsContextMut as _;
 use wasmtime::component::{Accessor, HasSelf};
@@ -18,6 +19,7 @@ use crate::guest::bindings::dormouse::object::types;
 use crate::guest::body::{self, Of};
 use crate::guest::context::Context;
 use crate::guest::instance::Effect;
+use crate::trace::Span;
 
 impl Host for Context {}
 
@@ -27,7 +29,8 @@ impl HostWithStore<Context> for HasSelf<Context> {
         request: types::Request,
         options: Options,
     ) -> wasmtime::Result<Result<types::Response, Error>> {
-        let (request, egress, departed) = accessor.with(|mut access| {
+        let (mut request, egress, departed, trace) = accessor.with(|mut access| {
+            let tasks: Vec<_> = access.as_context_mut().async_call_stack()?.collect();
             let request = Request {
                 method: request.method,
                 url: request.url,
@@ -39,14 +42,24 @@ impl HostWithStore<Context> for HasSelf<Context> {
             let context = access.get();
             context.effects.push(Effect::Depart(depart));
             let egress = context.environment.egress.clone();
-            wasmtime::Result::<_>::Ok((request, egress, departed))
+            let trace = context.trace_of(&tasks);
+            wasmtime::Result::<_>::Ok((request, egress, departed, trace))
         })?;
         if departed.await.is_err() {
             wasmtime::bail!("the turn that made the request was undone");
         }
+        let mut span = Span::outgoing(trace, &request.method, &request.url);
+        if let Some(trace) = span.context() {
+            trace.mark(&mut request.headers);
+        }
         let answer = egress
             .fetch(request, timeouts(&options), options.redirects)
             .await;
+        match &answer {
+            Ok(response) => span.answered(response.status, StatusCode::BAD_REQUEST),
+            Err(error) => span.failed(error.kind(), error),
+        }
+        drop(span);
         accessor.with(|mut access| match answer {
             Ok(response) => Ok(Ok(types::Response {
                 status: response.status,

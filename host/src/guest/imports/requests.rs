@@ -4,8 +4,8 @@
 //! waits in a call that blocks its store, so its turn could not end while the
 //! request waits for the turn's commit; a request is an await in all but name.
 
-use wasmtime::StoreContextMut;
 use wasmtime::component::{Linker, Resource};
+use wasmtime::{AsContextMut as _, StoreContextMut};
 use wasmtime_wasi_http::WasiHttpView as _;
 use wasmtime_wasi_http::p2::bindings::http::outgoing_handler::{
     ErrorCode, FutureIncomingResponse, Host as _, OutgoingRequest, RequestOptions,
@@ -25,8 +25,10 @@ pub(in crate::guest) fn add_to_linker(linker: &mut Linker<Context>) -> wasmtime:
     handler.func_wrap(
         "handle",
         |mut store: StoreContextMut<'_, Context>, (request, options): Asked| {
+            let tasks: Vec<_> = store.as_context_mut().async_call_stack()?.collect();
             let context = store.data_mut();
             context.commit()?;
+            context.outside.sender = context.trace_of(&tasks);
             context.outside.ticket = context.gate();
             let mut http = context.http();
             let told: Told = match http.handle(request, options) {

@@ -11,34 +11,23 @@ use crate::guest::bindings::dormouse::object::sql::{
     Batch, Error, ErrorKind, Host, HostCursor, HostSavepoint, ResultSet, Value,
 };
 use crate::guest::context::Context;
+use crate::slow::{Rows, Statement};
 
 /// A guest's handle on an open result.
 #[derive(Debug)]
 #[allow(unreachable_pub)] // the bindings re-export it
-pub struct Cursor(storage::CursorId);
+pub struct Cursor {
+    id: storage::CursorId,
+    text: String,
+    /// Spent in the statement so far.
+    took: Duration,
+    returned: u64,
+}
 
 /// A guest's handle on a savepoint; `None` once it is ended.
 #[derive(Debug)]
 #[allow(unreachable_pub)] // the bindings re-export it
 pub struct Savepoint(storage::SavepointId);
-
-/// A statement that takes as long is logged.
-const SLOW: Duration = Duration::from_millis(100);
-/// Of its text, what the record keeps.
-const MAX_TEXT_BYTES: usize = 1_000;
-
-impl Context {
-    fn tell_if_slow(&self, began: Instant, text: &str) {
-        let took = began.elapsed();
-        if took >= SLOW {
-            let class = self.who.class();
-            let object = self.who.object();
-            let ms = took.as_millis() as u64;
-            let text = &text[..text.floor_char_boundary(MAX_TEXT_BYTES)];
-            tracing::warn!(class, object, ms, "slow SQL: {text}");
-        }
-    }
-}
 
 impl Host for Context {
     fn exec(
@@ -48,7 +37,16 @@ impl Host for Context {
     ) -> wasmtime::Result<Result<ResultSet, Error>> {
         let began = Instant::now();
         let result = self.database()?.exec(&query, &to_storage(params));
-        self.tell_if_slow(began, &query);
+        let rows = |set: &storage::ResultSet| Rows {
+            returned: set.rows.len() as u64,
+            read: set.rows_read,
+            written: set.rows_written,
+        };
+        self.ran(&Statement {
+            took: began.elapsed(),
+            text: &query,
+            rows: result.as_ref().map(rows).unwrap_or_default(),
+        });
         Ok(result.map(Into::into).map_err(Into::into))
     }
 
@@ -59,10 +57,22 @@ impl Host for Context {
     ) -> wasmtime::Result<Result<Resource<Cursor>, Error>> {
         let began = Instant::now();
         let cursor = self.database()?.query(&query, &to_storage(params));
-        self.tell_if_slow(began, &query);
+        let took = began.elapsed();
         match cursor {
-            Ok(cursor) => Ok(Ok(self.table.push(Cursor(cursor))?)),
-            Err(error) => Ok(Err(error.into())),
+            Ok(id) => Ok(Ok(self.table.push(Cursor {
+                id,
+                text: query,
+                took,
+                returned: 0,
+            })?)),
+            Err(error) => {
+                self.ran(&Statement {
+                    took,
+                    text: &query,
+                    rows: Rows::default(),
+                });
+                Ok(Err(error.into()))
+            }
         }
     }
 
@@ -73,7 +83,7 @@ impl Host for Context {
 
 impl HostCursor for Context {
     fn columns(&mut self, cursor: Resource<Cursor>) -> wasmtime::Result<Vec<String>> {
-        let cursor = self.table.get(&cursor)?.0;
+        let cursor = self.table.get(&cursor)?.id;
         let columns = self.database()?.cursor_columns(cursor);
         Ok(columns.map(<[_]>::to_vec).unwrap_or_default())
     }
@@ -83,8 +93,12 @@ impl HostCursor for Context {
         cursor: Resource<Cursor>,
         max_rows: u32,
     ) -> wasmtime::Result<Result<Batch, Error>> {
-        let cursor = self.table.get(&cursor)?.0;
-        let batch = self.database()?.next_batch(cursor, max_rows.max(1));
+        let id = self.table.get(&cursor)?.id;
+        let began = Instant::now();
+        let batch = self.database()?.next_batch(id, max_rows.max(1));
+        let cursor = self.table.get_mut(&cursor)?;
+        cursor.took += began.elapsed();
+        cursor.returned += batch.as_ref().map_or(0, |batch| batch.rows.len() as u64);
         Ok(batch
             .map(|batch| Batch {
                 rows: rows(batch.rows),
@@ -94,20 +108,31 @@ impl HostCursor for Context {
     }
 
     fn rows_read(&mut self, cursor: Resource<Cursor>) -> wasmtime::Result<u64> {
-        let cursor = self.table.get(&cursor)?.0;
+        let cursor = self.table.get(&cursor)?.id;
         let rows = self.database()?.cursor_rows(cursor);
         Ok(rows.map_or(0, |(read, _)| read))
     }
 
     fn rows_written(&mut self, cursor: Resource<Cursor>) -> wasmtime::Result<u64> {
-        let cursor = self.table.get(&cursor)?.0;
+        let cursor = self.table.get(&cursor)?.id;
         let rows = self.database()?.cursor_rows(cursor);
         Ok(rows.map_or(0, |(_, written)| written))
     }
 
     fn drop(&mut self, cursor: Resource<Cursor>) -> wasmtime::Result<()> {
-        let cursor = self.table.delete(cursor)?.0;
-        self.database()?.close_cursor(cursor);
+        let cursor = self.table.delete(cursor)?;
+        let database = self.database()?;
+        let (read, written) = database.cursor_rows(cursor.id).unwrap_or_default();
+        database.close_cursor(cursor.id);
+        self.ran(&Statement {
+            took: cursor.took,
+            text: &cursor.text,
+            rows: Rows {
+                returned: cursor.returned,
+                read,
+                written,
+            },
+        });
         Ok(())
     }
 }
