@@ -12,6 +12,7 @@ mod harness;
 mod admin;
 mod admin_tls;
 mod alarms;
+mod apps;
 mod assets;
 mod backup;
 mod bank;

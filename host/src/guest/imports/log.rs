@@ -1,6 +1,6 @@
 //! `dormouse:object/log`: records of the guest, as tracing events.
 //!
-//! Target `guest`; fields `class`, `object`, `request`, `from` (the guest's own
+//! Target `guest`; fields `app`, `class`, `object`, `request`, `from` (the guest's own
 //! target) and `fields`. The event is found from the guest task that calls, so
 //! records of interleaving events never carry each other's id.
 
@@ -45,12 +45,15 @@ fn record(
     entry: &Entry,
 ) {
     let (class, object) = (context.who.class(), context.who.object());
+    let app = &**context.who.app();
     let from = entry.target.as_str();
     let fields = fields(entry);
     let message = entry.message.as_str();
     macro_rules! emit {
         ($level:ident) => {
-            tracing::$level!(target: "guest", class, object, request, from, fields, "{message}")
+            tracing::$level!(
+                target: "guest", app, class, object, request, from, fields, "{message}"
+            )
         };
     }
     match entry.level {

@@ -31,11 +31,12 @@ impl Context {
     fn tell_if_slow(&self, began: Instant, text: &str) {
         let took = began.elapsed();
         if took >= SLOW {
+            let app = &**self.who.app();
             let class = self.who.class();
             let object = self.who.object();
             let ms = took.as_millis() as u64;
             let text = &text[..text.floor_char_boundary(MAX_TEXT_BYTES)];
-            tracing::warn!(class, object, ms, "slow SQL: {text}");
+            tracing::warn!(app, class, object, ms, "slow SQL: {text}");
         }
     }
 }
