@@ -680,8 +680,8 @@ async fn metrics_count_by_class_and_name_no_object() {
         "dormouse_http_requests_total{code=\"200\"} 2",
         "dormouse_http_requests_total{code=\"404\"} 2",
         "dormouse_http_request_duration_seconds_count 4",
-        "dormouse_object_events_total{class=\"Probe\",kind=\"fetch\"} 2",
-        "dormouse_object_wakes_total{class=\"Probe\"} 2",
+        "dormouse_object_events_total{app=\"probe\",class=\"Probe\",kind=\"fetch\"} 2",
+        "dormouse_object_wakes_total{app=\"probe\",class=\"Probe\"} 2",
         "dormouse_deployed_version 1",
         "dormouse_storage_healthy 1",
     ] {

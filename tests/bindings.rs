@@ -35,7 +35,7 @@ fn said(output: &Output) -> String {
 async fn a_missing_binding_is_an_error_when_the_app_is_loaded() {
     let mut whole = app("bank", bank());
     let bindings = &mut whole.manifest.namespaces;
-    bindings.insert("ACCOUNTS".to_owned(), "Account".to_owned());
+    bindings.insert("ACCOUNTS".to_owned(), "Account".into());
     let world = World::start(whole.clone()).await;
     let refused = world.host.deploy(app("bank", bank())).await;
     let text = format!("{:#}", refused.expect_err("a binding is missing"));
@@ -45,7 +45,7 @@ async fn a_missing_binding_is_an_error_when_the_app_is_loaded() {
          `[namespaces]` in dormouse.toml"
     );
     let bindings = &mut whole.manifest.namespaces;
-    bindings.insert("ACCOUNTS".to_owned(), "Acount".to_owned());
+    bindings.insert("ACCOUNTS".to_owned(), "Acount".into());
     let refused = world.host.deploy(whole).await;
     let text = format!("{:#}", refused.expect_err("no such class"));
     let wanted = "`namespaces.ACCOUNTS` in dormouse.toml leads to class `Acount`, which the \
@@ -79,7 +79,7 @@ async fn all_that_is_missing_is_told_at_once() {
     other
         .manifest
         .namespaces
-        .insert("ROOMS".to_owned(), "Room".to_owned());
+        .insert("ROOMS".to_owned(), "Room".into());
     other
         .manifest
         .kv

@@ -359,7 +359,7 @@ async fn a_binding_leads_where_the_manifest_says() {
     let mut app = probe_app();
     let bind = |app: &mut App, class: &str| {
         let bindings = &mut app.manifest.namespaces;
-        bindings.insert("PEERS".to_owned(), class.to_owned());
+        bindings.insert("PEERS".to_owned(), class.into());
     };
     bind(&mut app, "Probe");
     let world = World::start(app.clone()).await;

@@ -148,6 +148,7 @@ fn every_command_explains_itself_with_examples() {
         "test",
         "serve",
         "inspect",
+        "app",
         "deploy",
         "versions",
         "rollback",

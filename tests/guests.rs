@@ -36,6 +36,32 @@ fn every_guest_is_tested_here() {
 }
 
 #[test]
+fn no_crash_doubles_or_loses_money_between_two_banks() {
+    let south = guest("bank")
+        .manifest("name = 'south'\nnamespaces.ACCOUNTS = 'Account'\nshare.Account = ['north']");
+    let north = "name = 'north'\nnamespaces.ACCOUNTS = { app = 'south', class = 'Account' }";
+    let balance = |app: &TestHost| -> i64 {
+        let account = app.object("Account", "ada");
+        account.call("balance", ()).unwrap()
+    };
+    let crashes = for_every_crash_point(
+        guest("bank").manifest(north).app("south", south),
+        |host, told: &mut (bool, bool)| {
+            let payer = host.object("Account", "ada");
+            told.0 = payer.post("/deposit?cents=500", "").status == 200;
+            told.1 = payer.call::<i64>("transfer", ("ada", 200)).is_ok();
+        },
+        |host, told| {
+            host.advance(60 * SECOND);
+            let (north, south) = (balance(host), balance(&host.app("south")));
+            assert!(!told.0 || north + south == 500, "{north} + {south}");
+            assert!(!told.1 || (north, south) == (300, 200), "{north} + {south}");
+        },
+    );
+    assert!(crashes > 20, "{crashes}");
+}
+
+#[test]
 fn a_counter_counts_and_survives() {
     let host = guest("counter").start();
     let alice = host.object("Counter", "alice");
@@ -46,6 +72,31 @@ fn a_counter_counts_and_survives() {
     host.advance(Duration::from_secs(60)); // the clock moves only here
     assert!(!alice.is_awake());
     assert_eq!(alice.instances(), 2);
+}
+
+#[test]
+fn money_moves_from_a_bank_to_another_one() {
+    let south = guest("bank").route("/south").manifest(
+        "name = 'south'\n\
+         [namespaces]\nACCOUNTS = 'Account'\n\
+         [share]\nAccount = ['north']",
+    );
+    let north = guest("bank").manifest(
+        "name = 'north'\n\
+         [namespaces]\nACCOUNTS = { app = 'south', class = 'Account' }",
+    );
+    let host = north.app("south", south).start();
+    let south = host.app("south");
+    // The same class and name in two apps are two objects.
+    let [payer, payee] = [&host, &south].map(|app| app.object("Account", "ada"));
+    payer.post("/deposit?cents=500", "").ok();
+    assert_eq!(payer.call("transfer", ("ada", 200)), Ok(300_i64));
+    assert_eq!(payee.call("balance", ()), Ok(200_i64));
+    host.crash(); // both apps are on the machine that dies
+    assert_eq!(payee.call("balance", ()), Ok(200_i64));
+    assert_eq!(payer.call("balance", ()), Ok(300_i64));
+    assert_eq!(host.client().get("/south/Account/ada").text(), "200\n");
+    assert_eq!((host.objects().len(), south.objects().len()), (1, 1));
 }
 
 #[test]

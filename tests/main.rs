@@ -13,6 +13,7 @@ mod admin;
 mod admin_sql;
 mod admin_tls;
 mod alarms;
+mod apps;
 mod assets;
 mod backup;
 mod bank;

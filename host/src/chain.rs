@@ -33,6 +33,7 @@ pub enum During {
 /// An object that waits for a call.
 #[derive(Debug)]
 pub struct Link {
+    pub app: Arc<str>,
     pub class: Arc<str>,
     pub object: ObjectName,
     pub instance: InstanceId,
@@ -49,16 +50,16 @@ impl Chain {
     /// No object waits.
     pub const NONE: &'static Self = &Self(None);
 
-    /// The chain of a call that `class`/`object` makes.
+    /// The chain of a call that `class`/`object` of `app` makes.
     #[must_use]
     pub fn extended(
         &self,
-        class: Arc<str>,
-        object: ObjectName,
+        (app, class, object): (Arc<str>, Arc<str>, ObjectName),
         instance: InstanceId,
         during: During,
     ) -> Self {
         Self(Some(Arc::new(Link {
+            app,
             class,
             object,
             instance,
@@ -79,17 +80,19 @@ impl Chain {
         std::iter::successors(self.0.as_deref(), |link| link.before.0.as_deref())
     }
 
-    /// Whether an object waits.
+    /// Whether an object waits. Two apps may have the same class and the same ids.
     #[must_use]
-    pub fn passes(&self, class: &str, id: ObjectId) -> bool {
+    pub fn passes(&self, app: &str, class: &str, id: ObjectId) -> bool {
         self.links()
-            .any(|link| link.object.id == id && *link.class == *class)
+            .any(|link| link.object.id == id && *link.class == *class && *link.app == *app)
     }
 
-    /// The whole chain, ending in `class`/`object`: `A/x -> B/y -> A/x`.
+    /// The whole chain, ending in `class`/`object`: `A/x -> B/y -> A/x`. Objects of
+    /// other apps than the one in which it began have theirs in front: `app:B/y`.
     #[must_use]
-    pub fn to(&self, class: &str, object: &ObjectName) -> String {
-        match self.0 {
+    pub fn to(&self, app: &str, class: &str, object: &ObjectName) -> String {
+        match self.links().last() {
+            Some(first) if *first.app != *app => format!("{self} -> {app}:{class}/{object}"),
             Some(_) => format!("{self} -> {class}/{object}"),
             None => format!("{class}/{object}"),
         }
@@ -100,9 +103,13 @@ impl fmt::Display for Chain {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let mut links: Vec<_> = self.links().collect();
         links.reverse();
+        let home = links.first().map(|first| first.app.clone());
         for (nth, link) in links.into_iter().enumerate() {
             let arrow = if nth == 0 { "" } else { " -> " };
-            write!(f, "{arrow}{}/{}", link.class, link.object)?;
+            match home.as_deref() == Some(&*link.app) {
+                true => write!(f, "{arrow}{}/{}", link.class, link.object)?,
+                false => write!(f, "{arrow}{}:{}/{}", link.app, link.class, link.object)?,
+            }
         }
         Ok(())
     }
@@ -118,11 +125,17 @@ mod tests {
         let namespace = Namespace::new("A", "A");
         let (x, y) = (namespace.id_from_name("x"), namespace.id_from_name("y"));
         let instance = InstanceId::next();
-        let one = Chain::NONE.extended("A".into(), x.clone(), instance, During::Event(0));
-        let two = one.extended("A".into(), y.clone(), instance, During::Construct);
+        let who = |app: &str, object: &ObjectName| (app.into(), "A".into(), object.clone());
+        let one = Chain::NONE.extended(who("app", &x), instance, During::Event(0));
+        let two = one.extended(who("app", &y), instance, During::Construct);
         assert_eq!((Chain::NONE.length(), two.length()), (0, 2));
-        assert_eq!(two.to("A", &x), "A/x -> A/y -> A/x");
+        assert_eq!(two.to("app", "A", &x), "A/x -> A/y -> A/x");
         assert_eq!(two.to_string(), "A/x -> A/y");
-        assert!(two.passes("A", x.id) && !one.passes("A", y.id) && !two.passes("B", x.id));
+        assert!(two.passes("app", "A", x.id) && !one.passes("app", "A", y.id));
+        assert!(!two.passes("app", "B", x.id) && !two.passes("other", "A", x.id));
+        let three = two.extended(who("other", &x), instance, During::Event(1));
+        assert_eq!(three.to_string(), "A/x -> A/y -> other:A/x");
+        assert_eq!(three.to("app", "A", &x), "A/x -> A/y -> other:A/x -> A/x");
+        assert_eq!(two.to("other", "A", &y), "A/x -> A/y -> other:A/y");
     }
 }

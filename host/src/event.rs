@@ -282,6 +282,9 @@ pub enum Fault {
     /// A worker's handler ran too long without an answer.
     #[error("no answer began within {limit_ms} ms")]
     Late { limit_ms: u64 },
+    /// The other app is not there, is paused, or has no code at the moment.
+    #[error("{0}")]
+    Away(Arc<str>),
     /// The host is going down.
     #[error("the host is shutting down; try again")]
     ShuttingDown,
@@ -293,7 +296,11 @@ impl Fault {
     pub const fn retryable(&self) -> bool {
         matches!(
             self,
-            Self::Reset(_) | Self::Overloaded { .. } | Self::Exhausted(_) | Self::ShuttingDown
+            Self::Reset(_)
+                | Self::Overloaded { .. }
+                | Self::Exhausted(_)
+                | Self::Away(_)
+                | Self::ShuttingDown
         )
     }
 

@@ -1,34 +1,38 @@
 //! Host: joins all rooms and decides nothing.
 //!
 //! Started by the command line, or by a program that embeds it. Owns the order of
-//! start (storage, code, objects, door) and of the end (door, objects, storage).
+//! start (storage, code, objects, door) and of the end (door, objects, storage). The
+//! app that it is started with is the main one; `apps` has those beside it, `opening`
+//! puts each together.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::SocketAddr;
 use std::ops::Deref;
 use std::path::{Path, PathBuf};
-use std::sync::{Arc, RwLock};
-use std::time::{Duration, Instant};
+use std::sync::Arc;
+use std::time::Duration;
 
 use anyhow::Context as _;
-use dormouse_storage::{Env, Storage};
+use dormouse_storage::Env;
 use tokio::net::TcpListener;
+use tokio::sync::watch;
 
-use crate::alarm::{Alarms, Scheduler};
 use crate::clock::Clock;
-use crate::deploy::Catalog;
 use crate::egress::Script;
 use crate::guest::{self, Code, Engine, EngineOptions, Environment};
 use crate::manifest::Manifest;
-use crate::object::{Options, Registry, Served};
+use crate::measures::Measures;
+use crate::object::{self, Neighbours, Options, Room, Served};
 use crate::secrets::{Secret, Secrets};
-use crate::server::{self, Assets, Server, Tls};
-use crate::worker::{self, Workers};
+use crate::server::{self, Server, Tls};
+use crate::worker;
 
 pub use crate::guest::{Interface, Report};
+pub use apps::{AppInfo, Apps, AppsError, Beside};
 pub use backup::{BackedUp, BackupError};
 pub use deployments::{DeployError, Plan};
 pub use handle::Handle;
+pub use list::{ListError, Routes, data_of, folders};
 pub use moment::{Moment, NoMoment};
 pub use objects::{AskError, Object, ObjectQuery, ObjectState, Objects};
 pub use secrets::SecretError;
@@ -36,27 +40,28 @@ pub use testing::Testing;
 pub use travel::Restored;
 
 mod alarms;
+mod apps;
 mod backup;
-
 mod calls;
 mod deployments;
 mod environment;
 mod handle;
+mod list;
 mod moment;
 mod objects;
+mod opening;
 mod secrets;
 mod stores;
+mod subfolder;
 mod testing;
 mod travel;
 
 use environment::environment;
+use list::List;
+use opening::Ground;
 
 /// How long events on replaced code may take to finish.
 const DRAIN: Duration = Duration::from_secs(10);
-
-/// How long tasks that are done may take to let go of the data folder, so that
-/// the next host can have it at once.
-const RELEASE: Duration = Duration::from_secs(1);
 
 /// This machine's side.
 #[derive(Clone, Debug)]
@@ -78,8 +83,9 @@ pub struct App {
 /// A running host.
 #[derive(Debug)]
 pub struct Host {
+    /// The main app.
     handle: Handle,
-    scheduler: Scheduler,
+    apps: Apps,
     server: Server,
 }
 
@@ -96,6 +102,7 @@ pub struct Builder {
     code: Option<Arc<Code>>,
     around: Around,
     disk: Option<Env>,
+    beside: BTreeMap<String, Beside>,
 }
 
 /// What the host and its guests find around them, which a test may exchange.
@@ -196,81 +203,48 @@ impl Builder {
         Self { disk, ..self }
     }
 
-    /// Opens the data folder, loads the app and begins to serve.
+    /// Another app beside the first one, which is in no list of the data folder.
+    #[must_use]
+    pub fn beside(mut self, beside: Beside) -> Self {
+        let name = beside.app.manifest.name.clone();
+        self.beside.insert(name, beside);
+        self
+    }
+
+    /// Opens the data folder, loads the apps and begins to serve.
     pub async fn start(self) -> anyhow::Result<Host> {
-        let Self {
-            app, around, data, ..
-        } = self;
+        let Self { app, data, .. } = self;
         let engine = self.engine.map_or_else(engine, Ok)?;
+        let objects = object::Around {
+            room: Room::new(engine.live_objects()),
+            neighbours: Neighbours::default(),
+            measures: Measures::default(),
+            dead: Arc::new(watch::Sender::new(None)),
+        };
         let cache = self.code_cache.unwrap_or_else(|| data.join("cache"));
-        let mut options = dormouse_storage::Options::new(&data);
-        options.limits = app.manifest.limits.sql.clone();
-        options.limits.database_bytes = app.manifest.limits.database_mib << 20;
-        options.history = Duration::from_secs(app.manifest.limits.history_days * 24 * 60 * 60);
-        options.history_bytes = match app.manifest.limits.history_mib {
-            0 => u64::MAX,
-            mib => mib << 20,
-        };
-        let storage = match self.disk {
-            Some(disk) => {
-                // Memory is not set aside for a log that stays small.
-                options.segment_bytes = 1 << 20;
-                Storage::open_in(options, disk)?
-            }
-            None => Storage::open(options)?,
-        };
-        let catalog = Catalog::open(&data)?;
-        let limits = server::Limits {
-            request_body_bytes: app.manifest.limits.request_body_bytes,
-            request_header_bytes: app.manifest.limits.request_header_bytes as usize,
-            concurrent_requests: app.manifest.limits.concurrent_requests as usize,
-        };
-        let secrets = Secrets::in_folder(&data);
-        let (served, worker) = load(&engine, &cache, &secrets, self.code, &app, &around).await?;
-        let clock = around.clock.clone();
-        let alarms = Alarms::new(clock.chance().clone());
-        let registry = Registry::new(
-            storage.clone(),
-            clock.clone(),
-            alarms.clone(),
-            engine.live_objects(),
-            served,
-        );
-        let workers = Workers::new(registry.clone(), clock.clone());
-        workers.replace(worker);
-        let assets = Assets::default();
-        assets.replace(app.manifest.assets.clone());
-        let listener = listener(self.listener, self.listen).await?;
-        let server = Server::start(
-            listener,
-            self.tls,
-            registry.clone(),
-            workers.clone(),
-            assets.clone(),
-            limits,
-        )?;
-        let scheduler = alarms::start(&storage, &alarms, &registry, clock);
-        let handle = Handle {
+        let ground = Ground {
             engine,
-            storage,
-            registry,
-            workers,
-            assets,
-            alarms,
-            catalog: Arc::new(catalog),
-            data: data.into(),
             cache: cache.into(),
-            around,
-            limits,
-            secrets,
-            manifest: Arc::new(RwLock::new(Arc::new(app.manifest))),
-            component: app.component.into(),
-            public: server.address(),
-            deploying: Arc::default(),
+            data: data.as_path().into(),
+            around: self.around,
+            objects,
+            disk: self.disk,
+            public: Arc::default(),
         };
+        let list = List::open(&data)?;
+        let main = ground.open_main(app, self.code).await?;
+        let listener = listener(self.listener, self.listen).await?;
+        if let Some(listener) = &listener {
+            // Set here and nowhere else.
+            let _ = ground.public.set(listener.local_addr()?);
+        }
+        let (handle, front) = (main.handle.clone(), server::Front::new(main.door.clone()));
+        let apps = Apps::open(ground, main, front.routing(), list, self.beside).await?;
+        let header_bytes = handle.limits.request_header_bytes;
+        let server = Server::start(listener, self.tls, front, header_bytes)?;
         Ok(Host {
             handle,
-            scheduler,
+            apps,
             server,
         })
     }
@@ -296,6 +270,7 @@ impl Host {
                 secrets: BTreeMap::new(),
             },
             disk: None,
+            beside: BTreeMap::new(),
         }
     }
 
@@ -318,13 +293,19 @@ impl Host {
         self.server.connect()
     }
 
-    /// The same past worker and files: every path names an object.
+    /// The same past worker and files of an app: every path names an object.
     #[must_use]
-    pub fn connect_to_objects(&self) -> tokio::io::DuplexStream {
-        self.server.connect_to(&self.handle.door())
+    pub fn connect_to_objects(&self, app: &Handle) -> tokio::io::DuplexStream {
+        self.server.connect_to(&app.door())
     }
 
-    /// What may be asked of the host from elsewhere. Let go of it before `shutdown`.
+    /// All apps. Let go of it before `shutdown`.
+    #[must_use]
+    pub fn apps(&self) -> Apps {
+        self.apps.clone()
+    }
+
+    /// What may be asked of the main app from elsewhere. Let go of it before `shutdown`.
     #[must_use]
     pub fn handle(&self) -> Handle {
         self.handle.clone()
@@ -333,24 +314,14 @@ impl Host {
     /// Lets requests in flight finish, puts every object to sleep and closes the
     /// data folder. What is not done after `within` is cut off.
     pub async fn shutdown(self, within: Duration) -> anyhow::Result<()> {
-        let Handle {
-            storage,
-            registry,
-            workers,
-            ..
-        } = self.handle;
-        drop(self.scheduler);
-        self.server.stop(within).await;
-        workers.replace(None);
-        drop(workers);
-        registry.close(within).await;
-        storage.close()?;
-        drop(registry);
-        let deadline = Instant::now() + RELEASE.min(within);
-        while !storage.is_last() && Instant::now() < deadline {
-            tokio::time::sleep(Duration::from_millis(1)).await;
-        }
-        Ok(())
+        let Self {
+            handle,
+            apps,
+            server,
+        } = self;
+        drop(handle);
+        server.stop(within).await;
+        apps.close(within).await
     }
 }
 
@@ -405,17 +376,33 @@ fn whole_path(served: &Served, manifest: &Manifest) -> anyhow::Result<BTreeSet<S
 
 type Front = Option<(Arc<Code>, worker::Options)>;
 
-/// What the objects are served from, and the worker in front of them.
+/// What an app's code is loaded with.
+#[derive(Clone, Copy)]
+struct Loading<'a> {
+    engine: &'a Engine,
+    cache: &'a Path,
+    /// The app's name, which its manifest may have changed since the start.
+    app: &'a Arc<str>,
+    secrets: &'a Secrets,
+    around: &'a Around,
+    /// To check what the app calls in others, as far as they are there.
+    neighbours: Option<&'a Neighbours>,
+}
+
+impl Loading<'_> {
+    /// What the objects are served from, and the worker in front of them.
+    async fn load(self, code: Option<Arc<Code>>, app: &App) -> anyhow::Result<(Served, Front)> {
+        load(self, code, app).await
+    }
+}
+
 async fn load(
-    engine: &Engine,
-    cache: &Path,
-    secrets: &Secrets,
+    loading: Loading<'_>,
     code: Option<Arc<Code>>,
     app: &App,
-    around: &Around,
 ) -> anyhow::Result<(Served, Front)> {
     let load = async |path: &Path| {
-        let code = Code::load(engine, path, Some(cache)).await;
+        let code = Code::load(loading.engine, path, Some(loading.cache)).await;
         let code = code.with_context(|| format!("cannot use {}", path.display()))?;
         anyhow::Ok(Arc::new(code))
     };
@@ -438,7 +425,7 @@ async fn load(
         None => code.worker().map(|_| code.clone()),
     };
     let manifest = &app.manifest;
-    let environment = environment(&code, front.as_deref(), manifest, secrets, around)?;
+    let environment = environment(&code, front.as_deref(), manifest, &loading)?;
     let environment = Arc::new(environment);
     let options = object_options(manifest);
     let front = front.map(|front| {
@@ -447,6 +434,7 @@ async fn load(
     });
     let mut served = Served::new(code, environment, options);
     served.whole_path = whole_path(&served, manifest)?;
+    served.share = manifest.share.clone();
     Ok((served, front))
 }
 

@@ -26,6 +26,8 @@ pub struct Namespace {
     pub class: Arc<str>,
     /// Every name leads to the object of this one.
     only: Option<Arc<str>>,
+    /// The app that has the objects, if it is another one.
+    pub app: Option<Arc<str>>,
     /// Keyed once, copied for each id.
     mac: Hmac<Sha256>,
 }
@@ -54,6 +56,7 @@ impl Namespace {
         Self {
             class: class.into(),
             only: None,
+            app: None,
             mac: Hmac::new_from_slice(&key).expect("HMAC takes keys of any length"),
         }
     }
@@ -63,6 +66,15 @@ impl Namespace {
     pub fn leading_to(self, name: &str) -> Self {
         Self {
             only: Some(name.into()),
+            ..self
+        }
+    }
+
+    /// The same objects' namesakes in another app.
+    #[must_use]
+    pub fn of_app(self, app: &str) -> Self {
+        Self {
+            app: Some(app.into()),
             ..self
         }
     }

@@ -33,7 +33,7 @@ pub struct Quiet(Mutex<State>);
 
 #[derive(Default)]
 struct State {
-    storage: Option<Storage>,
+    storages: Vec<Storage>,
     waiting: Vec<Waker>,
     reached: bool,
 }
@@ -61,7 +61,7 @@ impl Machine {
         Self { runtime, quiet }
     }
 
-    /// Commits for this storage from now on, whenever nothing else can be done.
+    /// Commits for this storage, too, from now on, whenever nothing else can be done.
     pub fn serve(&self, storage: Storage) {
         self.quiet.serve(storage);
     }
@@ -109,18 +109,26 @@ impl Quiet {
 
     /// As [`Machine::serve`].
     pub fn serve(&self, storage: Storage) {
-        self.lock().storage = Some(storage);
+        self.lock().storages.push(storage);
+    }
+
+    /// Nobody commits for this storage any more.
+    pub fn forget(&self, storage: &Storage) {
+        self.lock().storages.retain(|one| !one.is(storage));
     }
 
     fn thread_parks(&self) {
-        let storage = self.lock().storage.clone();
-        if let Some(storage) = storage {
+        let storages = self.lock().storages.clone();
+        let mut committed = false;
+        for storage in &storages {
             match storage.commit() {
-                Ok(true) => return,
-                Ok(false) => (),
+                Ok(some) => committed |= some,
                 // The host hears of it by its tickets; a checkpoint may make room.
                 Err(_) => drop(storage.checkpoint()),
             }
+        }
+        if committed {
+            return;
         }
         let mut state = self.lock();
         state.reached = true;

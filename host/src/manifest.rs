@@ -7,6 +7,7 @@
 //! Precedence, wherever a value can be given twice: flag, then environment
 //! (`DORMOUSE_*`), then `dormouse.toml`, then the default.
 
+mod bindings;
 mod reader;
 mod sql;
 
@@ -34,7 +35,9 @@ pub struct Manifest {
     /// The guest's environment variables.
     pub vars: BTreeMap<String, String>,
     /// Bindings to namespaces: under which name the app's code finds which class.
-    pub namespaces: BTreeMap<String, String>,
+    pub namespaces: BTreeMap<String, Binding>,
+    /// `[share]`: classes that other apps of the host may call, and the names of these.
+    pub share: BTreeMap<String, BTreeSet<String>>,
     /// Bindings to key-value stores of the app, by their names.
     pub kv: BTreeMap<String, String>,
     /// Bindings to SQL databases of the app, by their names.
@@ -48,6 +51,24 @@ pub struct Manifest {
     pub assets: Option<PathBuf>,
     pub router: Router,
     pub serve: Serve,
+}
+
+/// What a binding of `[namespaces]` leads to: `"Class"`, or
+/// `{ app = "name", class = "Class" }` for the objects of another app.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Binding {
+    pub app: Option<String>,
+    pub class: String,
+}
+
+impl From<&str> for Binding {
+    /// A class of the app itself.
+    fn from(class: &str) -> Self {
+        Binding {
+            app: None,
+            class: class.to_owned(),
+        }
+    }
 }
 
 /// `[build]`: where the component comes from; cargo when nothing is said.
@@ -129,6 +150,7 @@ impl Manifest {
             build: Build::default(),
             vars: BTreeMap::new(),
             namespaces: BTreeMap::new(),
+            share: BTreeMap::new(),
             kv: BTreeMap::new(),
             databases: BTreeMap::new(),
             limits: Limits::default(),
@@ -167,7 +189,8 @@ impl Manifest {
         });
         let build = read_build(root.section("build", &mut mistakes), &mut mistakes);
         let vars = read_texts("vars", &mut root, &mut mistakes);
-        let namespaces = read_texts("namespaces", &mut root, &mut mistakes);
+        let namespaces = bindings::read_namespaces(&mut root, &mut mistakes);
+        let share = bindings::read_share(&mut root, &mut mistakes);
         let kv = read_texts("kv", &mut root, &mut mistakes);
         let databases = read_texts("databases", &mut root, &mut mistakes);
         let limits = read_limits(root.section("limits", &mut mistakes), &mut mistakes);
@@ -189,6 +212,7 @@ impl Manifest {
             build,
             vars,
             namespaces,
+            share,
             kv,
             databases,
             limits,
@@ -505,6 +529,8 @@ mod tests {
             build = { command = "make", component = "out/chat.wasm" }
             vars.GREETING = "hello"
             namespaces.ROOMS = "Room"
+            namespaces.INVOICES = { app = "billing", class = "Invoice" }
+            share.Room = ["billing", "front"]
             kv.CACHE = "cache"
             databases.DB = "main"
             [limits]
@@ -546,7 +572,17 @@ mod tests {
                 component: Some("out/chat.wasm".into()),
             },
             vars: BTreeMap::from([("GREETING".into(), "hello".into())]),
-            namespaces: BTreeMap::from([("ROOMS".into(), "Room".into())]),
+            namespaces: BTreeMap::from([
+                ("ROOMS".into(), "Room".into()),
+                (
+                    "INVOICES".into(),
+                    Binding {
+                        app: Some("billing".into()),
+                        class: "Invoice".into(),
+                    },
+                ),
+            ]),
+            share: BTreeMap::from([("Room".into(), ["billing", "front"].map(String::from).into())]),
             kv: BTreeMap::from([("CACHE".into(), "cache".into())]),
             databases: BTreeMap::from([("DB".into(), "main".into())]),
             limits: Limits {
@@ -599,7 +635,7 @@ mod tests {
         assert_eq!(
             mistakes("name = \"a\"\ncolour = 1\n"),
             [
-                "2:1: unknown key `colour`; known here: name, build, vars, namespaces, kv, databases, limits, worker, outgoing, assets, router, serve"
+                "2:1: unknown key `colour`; known here: name, build, vars, namespaces, share, kv, databases, limits, worker, outgoing, assets, router, serve"
             ]
         );
     }
@@ -618,7 +654,7 @@ mod tests {
             mistakes(text),
             [
                 "1:8: `name`: the name \"My App\" holds 'M'; use lower-case letters, digits and `-`, a letter first, at most 63",
-                "2:1: unknown key `speed`; known here: name, build, vars, namespaces, kv, databases, limits, worker, outgoing, assets, router, serve",
+                "2:1: unknown key `speed`; known here: name, build, vars, namespaces, share, kv, databases, limits, worker, outgoing, assets, router, serve",
                 "3:10: `vars.A B`: a name here has letters, digits and `_`, no digit first",
                 "3:27: `vars.N`: expected a string, found integer",
                 "5:14: `limits.memory_mib`: expected a whole number, found string",

@@ -20,9 +20,9 @@ const SECONDS: [f64; 12] = [
     0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 1.0, 2.5, 10.0,
 ];
 
-/// Cheap to clone.
+/// What one app counts, in families that all apps of a host share. Cheap to clone.
 #[derive(Clone, Debug, Default)]
-pub struct Measures(Arc<Families>);
+pub struct Measures(Arc<Families>, Arc<str>);
 
 #[derive(Debug)]
 struct Families {
@@ -54,22 +54,31 @@ struct Status {
 
 #[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
 struct Class {
+    app: Arc<str>,
     class: Arc<str>,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
 struct Event {
+    app: Arc<str>,
     class: Arc<str>,
     kind: &'static str,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
 struct Reason {
+    app: Arc<str>,
     class: Arc<str>,
     reason: &'static str,
 }
 
 impl Measures {
+    /// The same for another app.
+    #[must_use]
+    pub fn of_app(&self, app: &Arc<str>) -> Self {
+        Self(self.0.clone(), app.clone())
+    }
+
     /// A request was answered, as far as the head of its response.
     pub fn request(&self, code: u16, took: Duration) {
         self.0.requests.get_or_create(&Status { code }).inc();
@@ -78,30 +87,32 @@ impl Measures {
 
     /// An event went into an object's mailbox.
     pub fn event(&self, class: &Arc<str>, kind: &Kind) {
-        let (class, kind) = (class.clone(), kind_name(kind));
-        self.0.events.get_or_create(&Event { class, kind }).inc();
+        let (app, class, kind) = (self.1.clone(), class.clone(), kind_name(kind));
+        let event = Event { app, class, kind };
+        self.0.events.get_or_create(&event).inc();
     }
 
     /// An instance was made.
     pub fn wake(&self, class: &Arc<str>) {
-        let class = class.clone();
-        self.0.wakes.get_or_create(&Class { class }).inc();
+        let (app, class) = (self.1.clone(), class.clone());
+        self.0.wakes.get_or_create(&Class { app, class }).inc();
     }
 
     /// An instance ended before its time.
     pub fn reset(&self, class: &Arc<str>, fault: &Fault) {
-        let (class, reason) = (class.clone(), reason_name(fault));
-        self.0.resets.get_or_create(&Reason { class, reason }).inc();
+        let (app, class, reason) = (self.1.clone(), class.clone(), reason_name(fault));
+        let reason = Reason { app, class, reason };
+        self.0.resets.get_or_create(&reason).inc();
     }
 
     /// So many statements of an object took too long.
     pub fn slow_statements(&self, class: &Arc<str>, count: u32) {
-        let class = class.clone();
-        let slow = self.0.slow.get_or_create(&Class { class });
+        let (app, class) = (self.1.clone(), class.clone());
+        let slow = self.0.slow.get_or_create(&Class { app, class });
         slow.inc_by(count.into());
     }
 
-    /// Adds what is counted here to what is shown.
+    /// Adds what is counted here, for all apps, to what is shown.
     pub fn register(&self, registry: &mut Registry) {
         let own = registry.sub_registry_with_prefix("dormouse");
         let families = &*self.0;

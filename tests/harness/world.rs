@@ -8,6 +8,7 @@ use std::time::Duration;
 
 use dormouse::clock::Clock;
 use dormouse::guest::{Code, Engine, EngineOptions};
+use dormouse::host::Beside;
 use dormouse::manifest::Manifest;
 use dormouse::secrets::Secrets;
 use dormouse::{App, Host};
@@ -53,6 +54,45 @@ impl World {
         let data = tempfile::tempdir().expect("a folder for data");
         share_compiled_code(data.path()).await;
         Self::start_on(data, Clock::manual(), free_port(), None, app).await
+    }
+
+    /// With other apps on the same host.
+    pub(crate) async fn with(app: App, others: Vec<Beside>) -> Self {
+        Self::with_apps(engine().clone(), app, others).await
+    }
+
+    /// The same with room for so many live objects.
+    pub(crate) async fn with_places(places: usize, app: App, others: Vec<Beside>) -> Self {
+        let options = EngineOptions {
+            live_objects: Some(places),
+            ..EngineOptions::default()
+        };
+        Self::with_apps(Engine::new(&options).expect("an engine"), app, others).await
+    }
+
+    async fn with_apps(engine: Engine, app: App, others: Vec<Beside>) -> Self {
+        logs::capture();
+        let data = tempfile::tempdir().expect("a folder for data");
+        share_compiled_code(data.path()).await;
+        let clock = Clock::manual();
+        let mut host = Host::builder(app)
+            .engine(engine)
+            .clock(clock.clone())
+            .data(data.path())
+            .listen(free_port());
+        for other in others {
+            host = host.beside(other);
+        }
+        let host = host.start().await.expect("the host starts");
+        let client = Client {
+            address: host.address().expect("it was told where to listen"),
+        };
+        Self {
+            host,
+            clock,
+            client,
+            data,
+        }
     }
 
     /// With a secret that was kept before the start.

@@ -34,13 +34,56 @@ pub struct Host {
 #[derive(Clone, Debug, Serialize, Deserialize, ToSchema)]
 pub struct App {
     pub name: String,
+    /// What the host was started with; it answers what no other app's route matches.
+    pub main: bool,
+    /// Names at which it is reached; `*.example.com` is all names that end so.
+    pub hosts: Vec<String>,
+    /// What the paths begin with at which it is reached; it does not see that part.
+    pub path: Option<String>,
+    /// Requests are turned away, alarms wait.
+    pub paused: bool,
+    /// Why it is not served, if it is not.
+    pub trouble: Option<String>,
     pub classes: Vec<Class>,
-    /// SHA-256 of the component that is served.
+    /// SHA-256 of the component that is served; empty if none is.
     pub digest: String,
     pub awake: usize,
     pub sockets: usize,
     pub objects_with_alarms: usize,
     pub dead_letters: usize,
+}
+
+#[derive(Clone, Debug, Default, Serialize, Deserialize, ToSchema)]
+pub struct NewApp {
+    /// Lower-case letters, digits and `-`.
+    pub name: String,
+    #[serde(default)]
+    pub hosts: Vec<String>,
+    #[serde(default)]
+    pub path: Option<String>,
+}
+
+/// What is absent stays as it is.
+#[derive(Clone, Debug, Default, Serialize, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub struct ChangeApp {
+    /// All names at which it is to be reached. Needs the scope `admin` for all apps, as
+    /// does `path`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub hosts: Option<Vec<String>>,
+    /// Empty for none.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub path: Option<String>,
+    /// Needs the scope `operate`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub paused: Option<bool>,
+}
+
+#[derive(Clone, Debug, Default, Serialize, Deserialize, IntoParams)]
+#[into_params(parameter_in = Query)]
+pub struct DeleteApp {
+    /// The app's name once more: everything that it has is deleted.
+    pub confirm: Option<String>,
 }
 
 #[derive(Clone, Debug, Serialize, Deserialize, ToSchema)]

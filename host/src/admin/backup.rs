@@ -31,13 +31,14 @@ type Chunk = io::Result<Bytes>;
     responses((status = OK, body = Vec<u8>, content_type = "application/x-tar"),
         (status = "4XX", body = Problem)))]
 pub(super) async fn backup(may: May<Admin>, From(state): From<State>) -> Result<Response, Refusal> {
-    let host = state.0.host.clone();
-    let spool = Passing::new(host.data()).map_err(|error| Refusal::failed(&error.into()))?;
+    let apps = state.0.apps.clone();
+    let spool =
+        Passing::new(state.0.host.data()).map_err(|error| Refusal::failed(&error.into()))?;
     let (sender, mut chunks) = mpsc::channel::<Chunk>(CHUNKS);
     tracing::info!(token = may.token.id, "a backup begins");
     let done = tokio::task::spawn_blocking(move || {
         let mut to = BufWriter::with_capacity(CHUNK_BYTES, Sender(sender.clone()));
-        let written = host.back_up(spool.path(), &mut to).and_then(|written| {
+        let written = apps.back_up(spool.path(), &mut to).and_then(|written| {
             let flushed = to.flush();
             flushed.map_err(|source| BackupError::Io {
                 path: "the archive".into(),

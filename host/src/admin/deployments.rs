@@ -1,11 +1,13 @@
 //! Deployments: versions of an app, uploads, going back.
 
 use axum::body::Body;
+use axum::extract::State as Shared;
 use bytes::Bytes;
 use http::StatusCode;
 use http_body_util::{BodyExt as _, Limited};
 use serde::Deserialize;
 
+use super::State;
 use super::api::{
     Deploy, Deployed, Deployment, Deployments, Missing, Prune, Pruned, RemovedClass, RollBack,
 };
@@ -73,11 +75,12 @@ pub(super) async fn upload(
     params(("app" = String, Path)), request_body = Deploy,
     responses((status = OK, body = Deployed), (status = "4XX", body = Problem)))]
 pub(super) async fn deploy(
+    Shared(state): Shared<State>,
     at: In<extract::Deploy>,
     Json(wish): Json<Deploy>,
 ) -> Result<Json<Deployed>, Refusal> {
     let new = NewVersion {
-        app: at.app.manifest().name.clone(),
+        app: at.app.name().to_string(),
         manifest: wish.manifest,
         component: wish.component,
         by: at.token.label,
@@ -89,6 +92,7 @@ pub(super) async fn deploy(
     }
     let (version, plan) = at.app.deploy_version(new, wish.remove_classes).await?;
     tell(&version, "deployed");
+    state.0.apps.settle(at.app).await?;
     Ok(Json(report(Some(version), plan)))
 }
 

@@ -105,17 +105,7 @@ impl<R: Right> FromRequestParts<State> for In<R> {
 
 impl State {
     pub(super) fn app(&self, name: &str) -> Result<Handle, Refusal> {
-        let host = &self.0.host;
-        let served = &host.manifest().name;
-        if served == name {
-            return Ok(host.clone());
-        }
-        Err(Refusal::new(
-            http::StatusCode::NOT_FOUND,
-            "urn:dormouse:problem:unknown-app",
-            "Unknown app",
-            format!("no app is called {name:?}; there is {served}"),
-        ))
+        Ok(self.0.apps.find(name)?)
     }
 }
 

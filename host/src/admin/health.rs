@@ -22,7 +22,8 @@ pub(super) async fn live() -> Json<Health> {
     responses((status = OK, body = Health), (status = SERVICE_UNAVAILABLE, body = Health)))]
 pub(super) async fn ready(From(state): From<State>) -> Response {
     let closing = *state.0.closing.borrow();
-    let trouble = match state.0.host.trouble() {
+    let mut apps = state.0.apps.list().into_iter();
+    let trouble = match apps.find_map(|app| app.handle?.trouble()) {
         _ if closing => Some("the host is shutting down".to_owned()),
         trouble => trouble,
     };

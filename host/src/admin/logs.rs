@@ -26,19 +26,25 @@ const TAIL: usize = 100;
     responses((status = OK, body = Record, content_type = "application/x-ndjson"),
         (status = "4XX", body = Problem)))]
 pub(super) async fn read(
-    _: In<Read>,
+    at: In<Read>,
     From(state): From<State>,
     Query(query): Query<LogsQuery>,
 ) -> Response {
+    let whose = Whose {
+        app: at.app.name().to_string(),
+        // A token for some apps is told nothing of the others, nor of the host.
+        host: at.token.apps.is_none(),
+    };
     let (kept, news) = state.0.records.follow();
     let matching: Vec<_> = kept
         .into_iter()
-        .filter(|one| matches(&query, one))
+        .filter(|one| whose.tells(one) && matches(&query, one))
         .collect();
     let tail = query.tail.unwrap_or(TAIL).min(matching.len());
     let first = matching[matching.len() - tail..].iter().cloned().collect();
     let follow = query.follow.then_some(news);
     let lines = Lines {
+        whose,
         query,
         first,
         follow,
@@ -62,7 +68,24 @@ fn matches(query: &LogsQuery, record: &Record) -> bool {
             .is_none_or(|text| record.message.contains(text))
 }
 
+/// Whose records are shown.
+struct Whose {
+    app: String,
+    /// Those of no app, too.
+    host: bool,
+}
+
+impl Whose {
+    fn tells(&self, record: &Record) -> bool {
+        match &record.app {
+            Some(app) => *app == self.app,
+            None => self.host,
+        }
+    }
+}
+
 struct Lines {
+    whose: Whose,
     query: LogsQuery,
     first: VecDeque<Arc<Record>>,
     follow: Option<broadcast::Receiver<Arc<Record>>>,
@@ -90,7 +113,9 @@ impl Lines {
                 _ = self.closing.wait_for(|closing| *closing) => return None,
             };
             match record {
-                Ok(record) if matches(&self.query, &record) => return Some(record),
+                Ok(record) if self.whose.tells(&record) && matches(&self.query, &record) => {
+                    return Some(record);
+                }
                 Ok(_) => {}
                 Err(broadcast::error::RecvError::Lagged(count)) => return Some(missed(count)),
                 Err(broadcast::error::RecvError::Closed) => return None,
@@ -104,6 +129,7 @@ fn missed(count: u64) -> Arc<Record> {
         time_ms: 0,
         level: Level::Warn,
         target: "dormouse".to_owned(),
+        app: None,
         class: None,
         object: None,
         request: None,

@@ -32,15 +32,18 @@ pub(super) async fn metrics(_: May<Read>, From(state): From<State>) -> Result<Re
     let mut registry = Registry::default();
     let host = &state.0.host;
     host.measures().register(&mut registry);
-    objects(&mut registry, host);
+    let apps = state.0.apps.list().into_iter();
+    let apps: Vec<_> = apps.filter_map(|app| app.handle).collect();
+    objects(&mut registry, host, &apps);
     process(&mut registry);
     let mut text = String::new();
     encode(&mut text, &registry).map_err(|error| Refusal::failed(&error.into()))?;
     Ok(([(header::CONTENT_TYPE, OPEN_METRICS)], text).into_response())
 }
 
-fn objects(registry: &mut Registry, host: &Handle) {
-    let present = host.present();
+/// Of all apps together, but for the version, which is the main app's.
+fn objects(registry: &mut Registry, host: &Handle, apps: &[Handle]) {
+    let present: Vec<_> = apps.iter().flat_map(Handle::present).collect();
     let awake = present.iter().filter(|object| object.awake).count();
     let sockets: usize = present.iter().map(|object| object.sockets).sum();
     let own = registry.sub_registry_with_prefix("dormouse");
@@ -58,13 +61,13 @@ fn objects(registry: &mut Registry, host: &Handle) {
         own,
         "objects_with_alarms",
         "Objects with an alarm to come",
-        host.objects_with_alarms(),
+        apps.iter().map(Handle::objects_with_alarms).sum(),
     );
     gauge(
         own,
         "objects_with_dead_letters",
         "Objects with an alarm that was given up",
-        host.dead_letters().len(),
+        apps.iter().map(|app| app.dead_letters().len()).sum(),
     );
     let version = host.catalog().current().map_or(0, |version| version.number);
     gauge(
@@ -73,7 +76,7 @@ fn objects(registry: &mut Registry, host: &Handle) {
         "The number of the version that is served",
         version as usize,
     );
-    let healthy = usize::from(host.trouble().is_none());
+    let healthy = usize::from(apps.iter().all(|app| app.trouble().is_none()));
     gauge(
         own,
         "storage_healthy",

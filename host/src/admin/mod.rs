@@ -57,7 +57,7 @@ pub use local::{Local, find_local};
 pub use records::Records;
 pub use tokens::{Scope, Tokens};
 
-use crate::host::Handle;
+use crate::host::{Apps, Handle, Host};
 use crate::server::{Problem, Serve, Tls};
 
 /// Headers of one request, names and values together.
@@ -80,7 +80,9 @@ struct State(Arc<Shared>);
 
 #[derive(Debug)]
 struct Shared {
+    /// The main app, by which the host itself is seen.
     host: Handle,
+    apps: Apps,
     tokens: Tokens,
     records: Records,
     began: Instant,
@@ -92,16 +94,21 @@ impl Admin {
     pub async fn open(
         addresses: &[SocketAddr],
         tls: Option<Tls>,
-        host: Handle,
+        host: &Host,
         tokens: Tokens,
         records: Records,
     ) -> anyhow::Result<Self> {
         let (closing, closed) = watch::channel(false);
         let data = host.data().to_owned();
-        exchange::clear(&data).context("cannot clear the folder for files on their way")?;
+        for app in host.apps().list() {
+            let folder = app.handle.map(|app| app.data().to_owned());
+            let cleared = folder.map_or(Ok(()), |folder| exchange::clear(&folder));
+            cleared.context("cannot clear the folder for files on their way")?;
+        }
         let (local_token, tokens) = tokens.with_local()?;
         let shared = Shared {
-            host,
+            host: host.handle(),
+            apps: host.apps(),
             tokens,
             records,
             began: Instant::now(),
@@ -160,7 +167,8 @@ fn router(state: State) -> (axum::Router, utoipa::openapi::OpenApi) {
         .routes(routes!(health::ready))
         .routes(routes!(metrics::metrics))
         .routes(routes!(apps::host))
-        .routes(routes!(apps::list))
+        .routes(routes!(apps::list, apps::create))
+        .routes(routes!(apps::change, apps::delete))
         .routes(routes!(backup::backup))
         .routes(routes!(deployments::list, deployments::deploy))
         .routes(routes!(deployments::missing))

@@ -53,6 +53,8 @@ pub struct Record {
     /// `guest` for what objects log, otherwise the part of the host.
     pub target: String,
     #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub app: Option<String>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub class: Option<String>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub object: Option<String>,
@@ -96,6 +98,14 @@ impl Records {
         (kept.records.iter().cloned().collect(), news)
     }
 
+    /// Forgets what was logged of an app.
+    pub(super) fn forget(&self, app: &str) {
+        let mut kept = self.0.kept.lock().unwrap_or_else(PoisonError::into_inner);
+        kept.records
+            .retain(|record| record.app.as_deref() != Some(app));
+        kept.bytes = kept.records.iter().map(|record| record.bytes()).sum();
+    }
+
     fn add(&self, record: Record) {
         let record = Arc::new(record);
         let mut kept = self.0.kept.lock().unwrap_or_else(PoisonError::into_inner);
@@ -124,6 +134,7 @@ impl<S: Subscriber> Layer<S> for Records {
             time_ms: since.map_or(0, |since| since.as_millis() as i64),
             level: Level::from(*metadata.level()),
             target: metadata.target().to_owned(),
+            app: None,
             class: None,
             object: None,
             request: None,
@@ -147,6 +158,7 @@ impl Record {
     fn set(&mut self, field: &Field, value: String) {
         match field.name() {
             "message" => self.message = value,
+            "app" => self.app = Some(value),
             "class" => self.class = Some(value),
             "object" => self.object = Some(value),
             "request" => self.request = Some(value),
@@ -189,6 +201,7 @@ mod tests {
                 time_ms: number,
                 level: Level::Info,
                 target: String::new(),
+                app: None,
                 class: None,
                 object: None,
                 request: None,

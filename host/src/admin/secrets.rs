@@ -1,9 +1,11 @@
 //! The app's secrets: their names can be seen, their values only be set.
 
 use axum::body::Bytes;
+use axum::extract::State as Shared;
 use http::StatusCode;
 use serde::Deserialize;
 
+use super::State;
 use super::api::Secrets;
 use super::extract::{Deploy, In, Json, Path};
 use super::refusal::Refusal;
@@ -33,6 +35,7 @@ pub(super) async fn list(at: In<Deploy>) -> Result<Json<Secrets>, Refusal> {
     responses((status = CREATED), (status = NO_CONTENT, description = "it was replaced"),
         (status = "4XX", body = Problem)))]
 pub(super) async fn set(
+    Shared(state): Shared<State>,
     at: In<Deploy>,
     Path(place): Path<Place>,
     value: Bytes,
@@ -44,9 +47,11 @@ pub(super) async fn set(
             "the value is empty; send it as the body",
         ));
     }
-    let (app, by) = (at.app.manifest().name.clone(), at.token.id);
+    let (app, by) = (at.app.name().to_string(), at.token.id);
     tracing::info!(app, token = by, "the secret `{}` is set", place.name);
-    match at.app.set_secret(place.name, Secret::from(value)).await? {
+    let replaced = at.app.set_secret(place.name, Secret::from(value)).await?;
+    state.0.apps.settle(at.app).await?;
+    match replaced {
         true => Ok(StatusCode::NO_CONTENT),
         false => Ok(StatusCode::CREATED),
     }

@@ -31,6 +31,8 @@ pub struct Alarms(Arc<Shared>);
 
 #[derive(Debug)]
 struct Shared {
+    /// The app's name, for the log.
+    app: Arc<str>,
     index: Mutex<Index>,
     /// The earliest entry is another one.
     pub(super) changed: Notify,
@@ -40,7 +42,7 @@ struct Shared {
 
 impl Default for Alarms {
     fn default() -> Self {
-        Self::new(Chance::system())
+        Self::new("app", Chance::system())
     }
 }
 
@@ -99,8 +101,9 @@ pub struct Note {
 
 impl Alarms {
     #[must_use]
-    pub fn new(chance: Chance) -> Self {
+    pub fn new(app: &str, chance: Chance) -> Self {
         Self(Arc::new(Shared {
+            app: app.into(),
             index: Mutex::default(),
             changed: Notify::new(),
             chance,
@@ -262,6 +265,11 @@ impl Note {
     #[must_use]
     pub const fn address(&self) -> &Address {
         &self.address
+    }
+
+    #[must_use]
+    pub(crate) fn app(&self) -> &str {
+        &self.alarms.0.app
     }
 
     #[must_use]

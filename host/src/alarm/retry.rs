@@ -47,6 +47,7 @@ pub const fn counts(fault: &Fault) -> bool {
         },
         Fault::Overloaded { .. }
         | Fault::Exhausted(_)
+        | Fault::Away(_)
         | Fault::Late { .. }
         | Fault::ShuttingDown
         | Fault::Declared { .. }

@@ -300,9 +300,6 @@ async fn start(
             Ok(host) => break host,
         }
     };
-    if let Some(held) = held {
-        held.serve(host.storage());
-    }
     let port = serve::address(&host).port();
     if wanted.port() != 0 && port != wanted.port() {
         terminal::warning(format_args!(

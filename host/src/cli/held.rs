@@ -106,11 +106,6 @@ impl Held {
             .disk(env))
     }
 
-    /// From here on what the host writes is committed.
-    pub(super) fn serve(&self, storage: &dormouse_storage::Storage) {
-        self.testing.quiet.serve(storage.clone());
-    }
-
     pub(super) async fn crashed(&self) {
         self.testing.crash.notified().await;
     }

@@ -33,7 +33,7 @@ pub(super) async fn open(
         FirstToken::None => None,
     };
     let scheme = scheme(tls.as_ref());
-    let admin = Admin::open(&addresses, tls, host.handle(), tokens, records).await?;
+    let admin = Admin::open(&addresses, tls, host, tokens, records).await?;
     terminal::answer("Admin", serve::url(scheme, admin.address()));
     show(secret);
     Ok(Some(admin))

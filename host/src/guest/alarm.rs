@@ -87,8 +87,9 @@ impl Run {
     fn log_dead(&self, error: &str) {
         let address = self.note.address();
         let (class, object) = (&*address.class, tracing::field::display(address.id));
-        let alarm = &*self.alarm.name;
+        let (app, alarm) = (self.note.app(), &*self.alarm.name);
         tracing::error!(
+            app,
             class,
             object,
             alarm,

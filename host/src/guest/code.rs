@@ -29,6 +29,8 @@ use crate::socket::Hub;
 use exports::{GuestIndices, Handlers as Flags};
 
 const MAX_CLASS_NAME_BYTES: usize = 64;
+/// The first eight bytes of every component, and all of one with nothing in it.
+const EMPTY_COMPONENT: &[u8] = b"\0asm\x0d\0\x01\0";
 /// Who exports it means to hold classes.
 const OBJECT_INTERFACE: &str = "dormouse:object/object@0.1.0";
 
@@ -175,6 +177,23 @@ impl Code {
         Ok(code)
     }
 
+    /// Code without classes and without a worker, for an app that has none yet. Its
+    /// digest is empty.
+    pub fn nothing(engine: &Engine) -> wasmtime::Result<Self> {
+        let component = Component::new(&engine.wasmtime, EMPTY_COMPONENT)?;
+        Ok(Self {
+            pre: engine.linker.instantiate_pre(&component)?,
+            indices: None,
+            worker: None,
+            alarm: None,
+            call: None,
+            websocket: None,
+            classes: Vec::new(),
+            needs: Vec::new(),
+            digest: String::new(),
+        })
+    }
+
     #[must_use]
     pub fn classes(&self) -> &[Class] {
         &self.classes
@@ -251,7 +270,7 @@ impl Code {
         let worker = self.worker.as_ref();
         let worker = worker.ok_or_else(|| wasmtime::format_err!("it has no worker"))?;
         let context = Context::new(
-            Who::Worker,
+            Who::Worker(environment.app.clone()),
             None,
             environment,
             limits,
@@ -273,7 +292,7 @@ impl Code {
         let failed = |error: wasmtime::Error| LoadError::Classes(format!("{error:#}"));
         let limits = Limits::default();
         let context = Context::new(
-            Who::Worker,
+            Who::Worker(Arc::default()),
             None,
             &Arc::default(),
             &limits,

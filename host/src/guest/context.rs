@@ -33,6 +33,7 @@ use crate::trace::TraceContext;
 /// Which object an instance is.
 #[derive(Clone, Debug)]
 pub struct Identity {
+    pub app: Arc<str>,
     pub class: Arc<str>,
     pub object: ObjectName,
 }
@@ -41,23 +42,30 @@ pub struct Identity {
 #[derive(Clone, Debug)]
 pub(super) enum Who {
     Object(Identity),
-    /// One of several, all alike.
-    Worker,
+    /// One of several, all alike, of this app.
+    Worker(Arc<str>),
 }
 
 impl Who {
+    pub(super) const fn app(&self) -> &Arc<str> {
+        match self {
+            Self::Object(identity) => &identity.app,
+            Self::Worker(app) => app,
+        }
+    }
+
     /// For log records; a worker's have neither class nor object.
     pub(super) fn class(&self) -> Option<&str> {
         match self {
             Self::Object(identity) => Some(&identity.class),
-            Self::Worker => None,
+            Self::Worker(_) => None,
         }
     }
 
     pub(super) fn object(&self) -> Option<DisplayValue<&ObjectName>> {
         match self {
             Self::Object(identity) => Some(display(&identity.object)),
-            Self::Worker => None,
+            Self::Worker(_) => None,
         }
     }
 }
@@ -295,11 +303,12 @@ impl Context {
             (None, None) => (RequestId::next(), Chain::NONE, During::Construct),
         };
         let chain = match &*self.who {
-            Who::Object(Identity { class, object }) => {
-                chain.extended(class.clone(), object.clone(), self.instance, during)
+            Who::Object(Identity { app, class, object }) => {
+                let who = (app.clone(), class.clone(), object.clone());
+                chain.extended(who, self.instance, during)
             }
             // Nobody calls a worker, so no chain comes back to it.
-            Who::Worker => chain.clone(),
+            Who::Worker(_) => chain.clone(),
         };
         (request, chain)
     }

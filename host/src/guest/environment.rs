@@ -10,6 +10,8 @@ use crate::secrets::Secret;
 
 #[derive(Clone, Debug, Default)]
 pub struct Environment {
+    /// The app's name.
+    pub app: Arc<str>,
     pub vars: Vec<(String, String)>,
     /// Bindings to namespaces.
     pub namespaces: BTreeMap<String, Arc<Namespace>>,

@@ -281,8 +281,8 @@ impl Instance {
             };
         }
         let who = &self.store.data().who;
-        let (class, object) = (who.class(), who.object());
-        tracing::error!(target: "guest", class, object, "trap: {error:?}");
+        let (app, class, object) = (&**who.app(), who.class(), who.object());
+        tracing::error!(target: "guest", app, class, object, "trap: {error:?}");
         Reset::Trap(error.root_cause().to_string().into())
     }
 }
@@ -389,7 +389,7 @@ async fn construct(
             };
             Ok((identity.class.to_string(), id))
         }
-        Who::Worker => Err(wasmtime::format_err!("a worker is not constructed")),
+        Who::Worker(_) => Err(wasmtime::format_err!("a worker is not constructed")),
     })?;
     let woken_by = life.woken_by();
     let trace = woken_by.as_ref().and_then(|(request, _)| request.trace());
@@ -430,8 +430,8 @@ fn end_turn(
         if let Some(database) = context.own_database() {
             database.end_turn().map_err(StorageFailed::from)?;
             if let Some(notice) = database.take_notice() {
-                let (class, object) = (who.class(), who.object());
-                tracing::warn!(target: "dormouse", class, object, "{notice}");
+                let (app, class, object) = (&**who.app(), who.class(), who.object());
+                tracing::warn!(target: "dormouse", app, class, object, "{notice}");
             }
             // What a transaction has set may be undone yet.
             if !database.in_transaction()

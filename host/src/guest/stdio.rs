@@ -104,14 +104,14 @@ impl Source {
         }
         let text = String::from_utf8_lossy(line);
         let text = text.trim_end_matches(['\n', '\r']);
-        let (class, object) = (who.class(), who.object());
+        let (app, class, object) = (&**who.app(), who.class(), who.object());
         let request = request.map(tracing::field::display);
         match self {
             Self::Stdout => {
-                tracing::info!(target: "guest", class, object, request, from = "stdout", "{text}");
+                tracing::info!(target: "guest", app, class, object, request, from = "stdout", "{text}");
             }
             Self::Stderr => {
-                tracing::warn!(target: "guest", class, object, request, from = "stderr", "{text}");
+                tracing::warn!(target: "guest", app, class, object, request, from = "stderr", "{text}");
             }
         }
     }

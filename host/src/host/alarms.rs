@@ -9,29 +9,22 @@ use anyhow::Context as _;
 use dormouse_storage::{Alarm, Storage};
 
 use super::Handle;
-use crate::alarm::{Address, Alarms, Deliver, Scheduler};
+use crate::alarm::{Address, Alarms, Deliver};
 use crate::clock::Clock;
 use crate::event::{AlarmAction, Kind, Reply};
 use crate::id::ObjectId;
-use crate::object::Registry;
 
 /// Before the folder is read again after an error.
 const SCAN_RETRY: Duration = Duration::from_secs(10);
 
-/// Starts the scheduler, and looks for alarms while the host serves already; at once
-/// if storage has no threads of its own, so that nothing happens beside the caller.
-pub(super) fn start(
-    storage: &Storage,
-    alarms: &Alarms,
-    registry: &Registry,
-    clock: Clock,
-) -> Scheduler {
+/// Looks for alarms while the host serves already; at once if storage has no threads
+/// of its own, so that nothing happens beside the caller.
+pub(super) fn look(storage: &Storage, alarms: &Alarms, clock: &Clock) {
     if storage.has_threads() {
         tokio::spawn(find(storage.clone(), alarms.clone(), clock.clone()));
     } else if let Err(error) = scan(storage, alarms) {
         tracing::error!("alarms may be late: {error}");
     }
-    Scheduler::start(alarms.clone(), clock, registry.clone())
 }
 
 async fn find(storage: Storage, alarms: Alarms, clock: Clock) {

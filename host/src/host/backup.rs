@@ -8,11 +8,12 @@ use std::path::{Path, PathBuf};
 use dormouse_storage::Error as StorageError;
 use tar::{Builder, EntryType, Header};
 
-use super::Handle;
+use super::list::FOLDER;
+use super::{Apps, Handle};
 
 /// What is not copied: storage's own, which it hands out itself, and what is of this
 /// machine or of this process. Names in the data folder.
-const LEFT_OUT: [&str; 10] = [
+const LEFT_OUT: [&str; 11] = [
     "LOCK",
     "MANIFEST",
     "MANIFEST.tmp",
@@ -23,6 +24,7 @@ const LEFT_OUT: [&str; 10] = [
     "history",
     "cache",
     "exchange",
+    "apps",
 ];
 /// The address and the token of this process.
 const LOCAL: &str = "admin/local.json";
@@ -30,9 +32,9 @@ const LOCAL: &str = "admin/local.json";
 const MODE: u32 = 0o600;
 
 /// A backup that was written.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct BackedUp {
-    /// The position of the log up to which commits are in it.
+    /// The position of the main app's log up to which commits are in it.
     pub position: u64,
     pub files: u64,
     pub bytes: u64,
@@ -46,15 +48,61 @@ pub enum BackupError {
     Io { path: PathBuf, source: io::Error },
 }
 
-impl Handle {
-    /// Writes a tar archive of the data folder. Objects go on meanwhile; every write that
-    /// was acknowledged before is in it, and no half of a turn. Of entries with the same
-    /// name the last counts. Blocks its thread; `spool` is a file for what is set aside.
+impl Apps {
+    /// Writes a tar archive of the data folder with all apps. Objects go on meanwhile;
+    /// every write that was acknowledged before is in it, and no half of a turn; each app
+    /// is as it was at a moment of its own. Of entries with the same name the last counts.
+    /// Blocks its thread; `spool` is a file for what is set aside.
     pub fn back_up(&self, spool: &Path, to: impl Write) -> Result<BackedUp, BackupError> {
         let mut archive = Builder::new(to);
+        let mut all = BackedUp::default();
+        // Before the apps: one that is deleted meanwhile is only not whole.
+        let list = self.list_file();
+        for app in self.list().into_iter().filter(|app| !app.is_main) {
+            let folder = format!("{FOLDER}/{}/", app.name);
+            if let Some(handle) = app.handle {
+                all.add(handle.back_up(&folder, spool, &mut archive)?);
+            }
+        }
+        let main = self.list().into_iter().find(|app| app.is_main);
+        if let Some(handle) = main.and_then(|app| app.handle) {
+            let mtime = handle.registry.clock().unix().as_secs();
+            let written = handle.back_up("", spool, &mut archive)?;
+            all.add(written);
+            all.position = written.position;
+            if let Some((path, text)) = list {
+                let bytes = text.len() as u64;
+                append(&mut archive, &path, bytes, mtime, &mut &text[..])
+                    .map_err(|source| failed(&path, source))?;
+                all.files += 1;
+                all.bytes += bytes;
+            }
+        }
+        archive
+            .finish()
+            .map_err(|source| failed("the end", source))?;
+        Ok(all)
+    }
+}
+
+impl BackedUp {
+    const fn add(&mut self, more: Self) {
+        self.files += more.files;
+        self.bytes += more.bytes;
+    }
+}
+
+impl Handle {
+    /// Writes what belongs to the app, under a folder's name that ends with `/` or is empty.
+    fn back_up(
+        &self,
+        folder: &str,
+        spool: &Path,
+        archive: &mut Builder<impl Write>,
+    ) -> Result<BackedUp, BackupError> {
         let mtime = self.registry.clock().unix().as_secs();
         let copied = self.storage.backup(spool, &mut |path, bytes, content| {
-            append(&mut archive, path, bytes, mtime, content)
+            append(archive, &format!("{folder}{path}"), bytes, mtime, content)
         })?;
         let mut written = BackedUp {
             position: copied.position,
@@ -65,14 +113,20 @@ impl Handle {
         for (path, file, bytes) in self.others()? {
             written.files += 1;
             written.bytes += bytes;
-            let appended = append(&mut archive, &path, bytes, mtime, &mut &file);
+            let whole = format!("{folder}{path}");
+            let appended = append(archive, &whole, bytes, mtime, &mut &file);
             appended.map_err(|source| failed(&path, source))?;
         }
         let manifest = &mut &copied.manifest[..];
         let bytes = manifest.len() as u64;
-        append(&mut archive, "MANIFEST", bytes, mtime, manifest)
-            .and_then(|()| archive.finish())
-            .map_err(|source| failed("MANIFEST", source))?;
+        append(
+            archive,
+            &format!("{folder}MANIFEST"),
+            bytes,
+            mtime,
+            manifest,
+        )
+        .map_err(|source| failed("MANIFEST", source))?;
         Ok(written)
     }
 

@@ -13,6 +13,10 @@ impl Handle {
         object: &str,
         call: MethodCall,
     ) -> Result<MethodAnswer, AskError> {
+        if self.registry.is_paused() {
+            let paused = format!("the app {:?} is paused", self.name());
+            return Err(Fault::Away(paused.into()).into());
+        }
         let kind = Kind::Called(Called {
             chain: Chain::default(),
             what: What::Method(call),

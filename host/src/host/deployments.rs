@@ -179,7 +179,9 @@ impl Handle {
                 before.limits.database_mib != after.limits.database_mib,
             ),
         ];
-        let changed = changes.into_iter().filter(|(_, changed)| *changed);
+        // An app without code is opened anew with all that its first version says.
+        let kept = current.absent.is_none();
+        let changed = changes.into_iter().filter(|(_, changed)| *changed && kept);
         Ok(Plan {
             from: self.catalog.current().map(|version| version.number),
             added: classes

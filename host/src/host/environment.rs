@@ -4,14 +4,14 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use super::Around;
+use super::Loading;
 use crate::builtin::Builtin;
 use crate::egress::Egress;
+use crate::event::Fault;
 use crate::guest::{Code, Environment, Need};
 use crate::id::Namespace;
 use crate::manifest::Manifest;
 use crate::object::namespaces;
-use crate::secrets::Secrets;
 
 type Bound = BTreeMap<String, Arc<Namespace>>;
 
@@ -24,18 +24,20 @@ pub(super) fn environment(
     code: &Code,
     front: Option<&Code>,
     manifest: &Manifest,
-    secrets: &Secrets,
-    around: &Around,
+    loading: &Loading<'_>,
 ) -> anyhow::Result<Environment> {
     let mut problems = Vec::new();
     let vars = manifest.vars.iter();
-    let mut kept = secrets.all(&manifest.name)?;
+    let around = loading.around;
+    let mut kept = loading.secrets.all(loading.app)?;
     kept.extend(around.secrets.clone());
+    shared(code, manifest, &mut problems);
     let environment = Environment {
+        app: loading.app.clone(),
         vars: vars
             .map(|(key, value)| (key.clone(), value.clone()))
             .collect(),
-        namespaces: bound(code, manifest, &mut problems),
+        namespaces: bound(code, manifest, loading, &mut problems),
         secrets: kept,
         call_depth: manifest.limits.call_depth as u32,
         egress: Arc::new(Egress::new(
@@ -63,13 +65,25 @@ pub(super) fn environment(
 }
 
 /// A class is bound under its own name, unless the manifest gives that name to another.
-fn bound(code: &Code, manifest: &Manifest, problems: &mut Vec<String>) -> Bound {
+fn bound(
+    code: &Code,
+    manifest: &Manifest,
+    loading: &Loading<'_>,
+    problems: &mut Vec<String>,
+) -> Bound {
     let classes: Bound = namespaces(code)
         .into_iter()
         .map(|(class, namespace)| (class.to_string(), Arc::new(namespace)))
         .collect();
     let mut bound = classes.clone();
-    for (binding, class) in &manifest.namespaces {
+    for (binding, to) in &manifest.namespaces {
+        let class = &to.class;
+        if let Some(app) = to.app.as_deref().filter(|app| **app != **loading.app) {
+            let namespace = Namespace::new(class, class).of_app(app);
+            bound.insert(binding.clone(), Arc::new(namespace));
+            problems.extend(not_shared(binding, app, class, loading));
+            continue;
+        }
         if let Some(namespace) = classes.get(class) {
             bound.insert(binding.clone(), namespace.clone());
         } else {
@@ -93,6 +107,29 @@ fn bound(code: &Code, manifest: &Manifest, problems: &mut Vec<String>) -> Bound 
         }
     }
     bound
+}
+
+/// Why objects of another app cannot be called, as far as that app is there and has code.
+fn not_shared(binding: &str, app: &str, class: &str, loading: &Loading<'_>) -> Option<String> {
+    match loading.neighbours?.shared(loading.app, app, class) {
+        Err(Fault::BadCall(why)) => Some(format!("`namespaces.{binding}` in dormouse.toml: {why}")),
+        _ => None,
+    }
+}
+
+/// Only classes that are there can be shared.
+fn shared(code: &Code, manifest: &Manifest, problems: &mut Vec<String>) {
+    let classes = namespaces(code);
+    for class in manifest.share.keys() {
+        if !classes.contains_key(class.as_str()) {
+            let there: Vec<_> = classes.keys().map(|class| &**class).collect();
+            problems.push(format!(
+                "`share.{class}` in dormouse.toml names a class that the component does not \
+                 have; it has {}",
+                there.join(", ")
+            ));
+        }
+    }
 }
 
 type Texts = BTreeMap<String, String>;

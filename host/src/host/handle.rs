@@ -3,18 +3,18 @@
 
 use std::net::SocketAddr;
 use std::path::Path;
-use std::sync::{Arc, PoisonError, RwLock};
+use std::sync::{Arc, OnceLock, PoisonError, RwLock};
 
 use anyhow::Context as _;
 use dormouse_storage::Storage;
 
-use super::{App, Around, Front, load};
+use super::{App, Around, Front, Loading};
 use crate::alarm::{Address, Alarms};
 use crate::clock::Clock;
 use crate::deploy::Catalog;
 use crate::egress::Script;
 use crate::guest::Engine;
-use crate::manifest::Manifest;
+use crate::manifest::{Limits, Manifest};
 use crate::measures::Measures;
 use crate::object::{Registry, Served};
 use crate::secrets::Secrets;
@@ -36,11 +36,13 @@ pub struct Handle {
     pub(super) limits: server::Limits,
     pub(super) secrets: Secrets,
     pub(super) manifest: Arc<RwLock<Arc<Manifest>>>,
-    pub(super) public: Option<SocketAddr>,
+    /// What the storage was opened with.
+    pub(super) opened_with: Arc<Limits>,
+    pub(super) public: Arc<OnceLock<SocketAddr>>,
     pub(super) catalog: Arc<Catalog>,
     /// Held while a version is checked and taken over.
     pub(super) deploying: Arc<tokio::sync::Mutex<()>>,
-    /// What was served at the start.
+    /// What was served at the start; empty if nothing was.
     pub(super) component: Arc<Path>,
 }
 
@@ -65,10 +67,16 @@ impl Handle {
         manifest.unwrap_or_else(PoisonError::into_inner).clone()
     }
 
+    /// The app's name. One that its manifest is given later counts from the next start.
+    #[must_use]
+    pub fn name(&self) -> &Arc<str> {
+        self.registry.app()
+    }
+
     /// Where the public door listens, if it does.
     #[must_use]
-    pub const fn public_address(&self) -> Option<SocketAddr> {
-        self.public
+    pub fn public_address(&self) -> Option<SocketAddr> {
+        self.public.get().copied()
     }
 
     #[must_use]
@@ -152,15 +160,19 @@ impl Handle {
     }
 
     pub(super) async fn load(&self, app: &App) -> anyhow::Result<(Served, Front)> {
-        load(
-            &self.engine,
-            &self.cache,
-            &self.secrets,
-            None,
-            app,
-            &self.around,
-        )
-        .await
+        self.loading().load(None, app).await
+    }
+
+    /// What its code is loaded with while the host runs.
+    pub(super) fn loading(&self) -> Loading<'_> {
+        Loading {
+            engine: &self.engine,
+            cache: &self.cache,
+            app: self.name(),
+            secrets: &self.secrets,
+            around: &self.around,
+            neighbours: Some(self.registry.neighbours()),
+        }
     }
 
     /// Ends when the host cannot go on: writing the commit log failed, and only a

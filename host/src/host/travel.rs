@@ -179,8 +179,8 @@ impl Handle {
             id: *object.id.bytes(),
             name: object.name.as_deref().map(str::to_owned),
         };
-        let class = namespace.class;
-        Ok((Identity { class, object }, key))
+        let (app, class) = (self.registry.app().clone(), namespace.class);
+        Ok((Identity { app, class, object }, key))
     }
 
     /// That the object has data, or had some that history knows: a name that was

@@ -108,6 +108,7 @@ pub(super) fn after(
         let Address { class, id } = note.address();
         let (class, object) = (&**class, tracing::field::display(id));
         tracing::error!(
+            app = note.app(),
             class,
             object,
             "a failed alarm cannot be written down: {error}"

@@ -311,7 +311,7 @@ impl Life for Awake<'_> {
         let is_shut = |during: During| shut.contains(&during);
         for event in self.mailbox.poll_reentrant(cx, self.instance, is_shut) {
             let who = self.around.who;
-            let chain = event.chain().to(&who.class, &who.object).into();
+            let chain = event.chain().to(&who.app, &who.class, &who.object).into();
             let fault = Fault::Reentrant { chain, gate };
             Caller::of(event, who).0.answer(who, Err(fault));
         }

@@ -82,23 +82,24 @@ fn span(event: &Event, who: &Identity) -> Span {
 
 /// A client's flood is no error of ours; a failing object is its author's.
 fn report(who: &Identity, request: RequestId, fault: &Fault) {
-    let class = &*who.class;
+    let (app, class) = (&*who.app, &*who.class);
     let object = tracing::field::display(&who.object);
     match fault {
         // The instance has logged its trap with the stack.
-        Fault::Reset(Reset::Trap(_)) => tracing::debug!(class, object, %request, "{fault}"),
+        Fault::Reset(Reset::Trap(_)) => tracing::debug!(app, class, object, %request, "{fault}"),
         // Calls that do not fit are the caller's to mend, and it is told.
         Fault::Declared { .. } | Fault::BadCall(_) => {
-            tracing::debug!(class, object, %request, "{fault}");
+            tracing::debug!(app, class, object, %request, "{fault}");
         }
         Fault::Guest(_) | Fault::Reset(_) | Fault::Reentrant { .. } => {
-            tracing::error!(class, object, %request, "{fault}")
+            tracing::error!(app, class, object, %request, "{fault}")
         }
         Fault::Overloaded { .. }
         | Fault::Exhausted(_)
         | Fault::Late { .. }
+        | Fault::Away(_)
         | Fault::ShuttingDown => {
-            tracing::warn!(class, object, %request, "{fault}");
+            tracing::warn!(app, class, object, %request, "{fault}");
         }
     }
 }

@@ -42,6 +42,7 @@ impl Live {
         hub: Arc<Hub>,
     ) -> Self {
         let who = Identity {
+            app: registry.app.clone(),
             class: key.class.clone(),
             object,
         };
@@ -92,7 +93,8 @@ impl Live {
         };
         self.registry.measures.wake(&self.key.class);
         let object = tracing::field::display(&self.who.object);
-        tracing::debug!(target: crate::object::WAKES, class = &*self.key.class, object, "woken");
+        let (app, class) = (&*self.who.app, &*self.key.class);
+        tracing::debug!(target: crate::object::WAKES, app, class, object, "woken");
         let registry = Registry::from(self.registry.clone());
         let around = Surroundings {
             who: &self.who,

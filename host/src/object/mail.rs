@@ -32,8 +32,8 @@ impl Deliver for Mail {
             kind: Kind::Socket(socket, event),
             reply,
         };
-        let Owner { class, object } = Owner::clone(&self.owner);
-        self.registry.call(Identity { class, object }, event);
+        let Owner { app, class, object } = Owner::clone(&self.owner);
+        self.registry.call(Identity { app, class, object }, event);
         match answer.await {
             Ok(Err(Fault::Overloaded { .. } | Fault::Exhausted(_))) => Delivered::Busy,
             _ => Delivered::Done,

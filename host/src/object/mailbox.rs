@@ -212,8 +212,7 @@ mod tests {
         let object = Namespace::new("A", "A").id_from_name("x");
         let chain = (0..length).fold(Chain::default(), |chain, nth| {
             chain.extended(
-                "A".into(),
-                object.clone(),
+                ("app".into(), "A".into(), object.clone()),
                 instance,
                 During::Event(nth.into()),
             )

@@ -5,19 +5,21 @@
 //! under which mail is put in. So there is never a second instance of an id, and
 //! no mail is lost between sleep and wake.
 
-use std::collections::{BTreeSet, HashMap, hash_map};
+use std::collections::{BTreeMap, BTreeSet, HashMap, hash_map};
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock, Weak};
 use std::time::Duration;
 
 use dormouse_storage::{Dead, Storage};
 use tokio::sync::mpsc::error::TrySendError;
-use tokio::sync::{OwnedSemaphorePermit, Semaphore, watch};
+use tokio::sync::{OwnedSemaphorePermit, watch};
 
 use super::caller::Caller;
 use super::held::Hold;
 use super::live::Live;
 use super::mailbox::{self, Mailbox, mailbox};
+use super::neighbours::Neighbours;
+use super::room::Room;
 use super::signal::{CLOSE, EVICT, REPLACE, RESET, Signal};
 use crate::alarm::{Address, Alarms};
 use crate::builtin::Builtin;
@@ -29,10 +31,6 @@ use crate::measures::Measures;
 use crate::socket::Hub;
 
 const SHARDS: usize = 64;
-/// How many idle objects make room at once when all places are taken.
-const EVICT_BATCH: usize = 32;
-/// How long a wake waits for room before it gives up.
-const ROOM_TIMEOUT: Duration = Duration::from_secs(5);
 
 /// How objects of an app live.
 #[derive(Clone, Debug)]
@@ -58,25 +56,41 @@ pub struct Served {
     pub options: Options,
     /// Classes whose objects are named by the whole path behind the class.
     pub whole_path: BTreeSet<String>,
+    /// Classes that objects and workers of other apps may call, and of which apps.
+    pub share: BTreeMap<String, BTreeSet<String>>,
+    /// Why there is no code, if there is none.
+    pub absent: Option<Arc<str>>,
 }
 
-/// Every object of the host. Cheap to clone.
+/// What the registries of a host have in common.
+#[derive(Clone, Debug)]
+pub struct Around {
+    pub room: Room,
+    pub neighbours: Neighbours,
+    pub measures: Measures,
+    /// Set once: something cannot be made durable any more, and the host must start anew.
+    pub dead: Arc<watch::Sender<Option<Dead>>>,
+}
+
+/// Every object of one app. Cheap to clone.
 #[derive(Clone, Debug)]
 pub struct Registry(Arc<Inner>);
 
 #[derive(Debug)]
 pub(super) struct Inner {
+    /// The app's name.
+    pub(super) app: Arc<str>,
     pub(super) storage: Storage,
     pub(super) clock: Clock,
     pub(super) alarms: Alarms,
     pub(super) measures: Measures,
     served: RwLock<Arc<Served>>,
     shards: Vec<Mutex<HashMap<Key, Entry>>>,
-    /// One permit for each instance that there is a place for.
-    room: Arc<Semaphore>,
+    around: Around,
+    paused: AtomicBool,
     closing: AtomicBool,
     /// Set once: nothing can be made durable any more.
-    pub(super) dead: watch::Sender<Option<Dead>>,
+    pub(super) dead: Arc<watch::Sender<Option<Dead>>>,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
@@ -156,11 +170,17 @@ impl Served {
             code,
             options,
             whole_path: BTreeSet::new(),
+            share: BTreeMap::new(),
+            absent: None,
         }
     }
-}
 
-impl Served {
+    /// Whether another app may call the objects of a class.
+    #[must_use]
+    pub fn shares(&self, class: &str, app: &str) -> bool {
+        self.share.get(class).is_some_and(|apps| apps.contains(app))
+    }
+
     /// The objects of a class, built-in ones included.
     #[must_use]
     pub fn namespace(&self, class: &str) -> Option<&Namespace> {
@@ -190,23 +210,72 @@ impl From<Arc<Inner>> for Registry {
 impl Registry {
     #[must_use]
     pub fn new(
+        app: &str,
         storage: Storage,
         clock: Clock,
         alarms: Alarms,
-        live_objects: usize,
+        around: Around,
         served: Served,
     ) -> Self {
-        Self(Arc::new(Inner {
+        let app: Arc<str> = app.into();
+        let inner = Arc::new(Inner {
             storage,
             clock,
             alarms,
-            measures: Measures::default(),
+            measures: around.measures.of_app(&app),
             served: RwLock::new(Arc::new(served)),
             shards: (0..SHARDS).map(|_| Mutex::default()).collect(),
-            room: Arc::new(Semaphore::new(live_objects)),
+            app,
+            dead: around.dead.clone(),
+            around,
+            paused: AtomicBool::new(false),
             closing: AtomicBool::new(false),
-            dead: watch::Sender::new(None),
-        }))
+        });
+        inner.around.room.join(&inner);
+        Self(inner)
+    }
+
+    /// The app's name.
+    #[must_use]
+    pub fn app(&self) -> &Arc<str> {
+        &self.0.app
+    }
+
+    pub(super) fn entry(&self) -> (Arc<str>, Weak<Inner>) {
+        (self.0.app.clone(), Arc::downgrade(&self.0))
+    }
+
+    #[must_use]
+    pub fn neighbours(&self) -> &Neighbours {
+        &self.0.around.neighbours
+    }
+
+    /// The registry of the app with this name, which may be this one.
+    #[must_use]
+    pub fn of_app(&self, app: &str) -> Option<Self> {
+        match *self.0.app == *app {
+            true => Some(self.clone()),
+            false => self.0.around.neighbours.find(app),
+        }
+    }
+
+    /// Whether doors and other apps turn away whoever asks.
+    #[must_use]
+    pub fn is_paused(&self) -> bool {
+        self.0.paused.load(Ordering::Relaxed)
+    }
+
+    /// Closes all sockets with 1012 and puts every object to sleep when it is done.
+    /// What runs may call other objects of the app; who asks from outside must look at
+    /// `is_paused` first.
+    pub fn pause(&self) {
+        self.0.paused.store(true, Ordering::Relaxed);
+        self.close_sockets("the app is paused");
+        self.evict_all();
+    }
+
+    pub fn resume(&self) {
+        self.0.paused.store(false, Ordering::Relaxed);
     }
 
     #[must_use]
@@ -230,15 +299,26 @@ impl Registry {
     /// Puts an event into the object's mailbox; never waits. Whatever happens to
     /// it, its reply channel is answered or closed.
     pub fn deliver(&self, namespace: &Namespace, object: ObjectName, event: Event) {
-        let class = namespace.class.clone();
-        self.call(Identity { class, object }, event);
+        let (app, class) = (self.0.app.clone(), namespace.class.clone());
+        self.call(Identity { app, class, object }, event);
     }
 
-    /// The same for one object of a class.
+    /// The same for one object of a class, perhaps of another app.
     pub fn call(&self, who: Identity, event: Event) {
+        if *who.app != *self.0.app {
+            return self.call_neighbour(&who, event);
+        }
         if let Err(refused) = self.0.try_deliver(&who.class, &who.object, event) {
             let Refused { event, fault } = *refused;
             Caller::of(event, &who).0.answer(&who, Err(fault));
+        }
+    }
+
+    fn call_neighbour(&self, who: &Identity, event: Event) {
+        let neighbours = &self.0.around.neighbours;
+        match neighbours.shared(&self.0.app, &who.app, &who.class) {
+            Ok(registry) => registry.call(who.clone(), event),
+            Err(fault) => Caller::of(event).0.answer(who, Err(fault)),
         }
     }
 
@@ -278,6 +358,16 @@ impl Registry {
     /// Room for an instance that is no object; makes idle objects sleep if need be.
     pub async fn room(&self) -> Result<OwnedSemaphorePermit, Fault> {
         self.0.room().await
+    }
+
+    fn close_sockets(&self, why: &str) {
+        for shard in &self.0.shards {
+            let hubs = lock(shard)
+                .values()
+                .map(|entry| entry.hub.clone())
+                .collect::<Vec<_>>();
+            hubs.iter().for_each(|hub| hub.close_all(1012, why));
+        }
     }
 
     #[must_use]
@@ -344,14 +434,7 @@ impl Registry {
     /// Takes no more events, lets those that run finish, puts every object to
     /// sleep. Returns when all sleep or when `within` is over.
     pub async fn close(&self, within: Duration) {
-        for shard in &self.0.shards {
-            let hubs = lock(shard)
-                .values()
-                .map(|entry| entry.hub.clone())
-                .collect::<Vec<_>>();
-            hubs.iter()
-                .for_each(|hub| hub.close_all(1012, "the host is shutting down"));
-        }
+        self.close_sockets("the host is shutting down");
         self.0.closing.store(true, Ordering::Release);
         self.0.raise(CLOSE);
         let deadline = tokio::time::Instant::now() + within;
@@ -467,24 +550,12 @@ impl Inner {
         }
     }
 
-    /// Room for one more instance; makes others sleep when there is none.
     pub(super) async fn room(&self) -> Result<OwnedSemaphorePermit, Fault> {
-        if let Ok(permit) = self.room.clone().try_acquire_owned() {
-            return Ok(permit);
-        }
-        self.evict_oldest(EVICT_BATCH);
-        let waiting = tokio::time::timeout(ROOM_TIMEOUT, self.room.clone().acquire_owned());
-        match waiting.await {
-            Ok(Ok(permit)) => Ok(permit),
-            _ => Err(Fault::Exhausted(
-                "all places for live objects are taken by objects at work; raise \
-                 `vm.max_map_count` of the kernel or spread the load"
-                    .into(),
-            )),
-        }
+        self.around.room.take().await
     }
 
-    fn evict_oldest(&self, count: usize) {
+    /// The objects with nothing to do, and since when.
+    pub(super) fn idle(&self) -> Vec<(Moment, Arc<Signal>)> {
         let mut idle = Vec::new();
         for shard in &self.shards {
             for slot in lock(shard).values().filter_map(|entry| entry.slot.as_ref()) {
@@ -493,10 +564,7 @@ impl Inner {
                 }
             }
         }
-        idle.sort_by_key(|(since, _)| *since);
-        for (_, signal) in idle.into_iter().take(count) {
-            signal.raise(EVICT);
-        }
+        idle
     }
 
     fn raise(&self, flag: u8) {

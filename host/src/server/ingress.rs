@@ -12,15 +12,16 @@ use std::time::Instant;
 
 use axum::body::Body as HttpBody;
 use axum::response::{IntoResponse, Response};
-use http::header::{CONNECTION, HeaderName};
+use http::header::{CONNECTION, HeaderName, LOCATION};
 use http::request::Parts;
-use http::{HeaderMap, Method, Request, StatusCode};
+use http::{HeaderMap, HeaderValue, Method, Request, StatusCode};
 use percent_encoding::percent_decode_str;
 use tokio::sync::{Semaphore, oneshot};
 
 use super::Limits;
 use super::assets::Assets;
 use super::body::{self, Overflow, Refused};
+use super::front;
 use super::listen::Serve;
 use super::problem::Problem;
 use super::reply::{self, HOP_BY_HOP};
@@ -42,8 +43,13 @@ pub struct Door {
     places: Arc<Semaphore>,
     limits: Limits,
     scheme: &'static str,
+    /// The beginning of the path that leads to the app, which does not see it.
+    prefix: Arc<str>,
     deflate: Deflate,
 }
+
+/// Tells an app behind a prefix what stands in front of the paths it sees.
+const PREFIX: HeaderName = HeaderName::from_static("x-forwarded-prefix");
 
 /// A request as it came, checked as far as both ways need it.
 struct Client {
@@ -64,7 +70,8 @@ struct Route<'a> {
 impl Serve for Door {
     async fn serve(self, request: Request<HttpBody>) -> Response {
         let began = Instant::now();
-        let (parts, body) = request.into_parts();
+        let (mut parts, body) = request.into_parts();
+        self.take_prefix(&mut parts);
         let mut span = Span::request(&parts, self.scheme, || self.pattern(parts.uri.path()));
         let id = RequestId::next().within(&span);
         let response = match self.ask(id, parts, body).await {
@@ -82,12 +89,7 @@ impl Serve for Door {
 }
 
 impl Door {
-    pub(super) fn new(
-        registry: Registry,
-        workers: Workers,
-        assets: Assets,
-        limits: Limits,
-    ) -> Self {
+    pub fn new(registry: Registry, workers: Workers, assets: Assets, limits: Limits) -> Self {
         Self {
             registry,
             workers,
@@ -95,6 +97,7 @@ impl Door {
             places: Arc::new(Semaphore::new(limits.concurrent_requests)),
             limits,
             scheme: "http",
+            prefix: Arc::default(),
             deflate: Deflate::default(),
         }
     }
@@ -112,16 +115,53 @@ impl Door {
         Self { scheme, ..self }
     }
 
+    /// The same behind the beginning of a path, such as `/shop`.
+    #[must_use]
+    pub fn behind(&self, prefix: &str) -> Self {
+        let prefix = prefix.into();
+        Self {
+            prefix,
+            ..self.clone()
+        }
+    }
+
+    fn take_prefix(&self, parts: &mut Parts) {
+        if self.prefix.is_empty() {
+            return;
+        }
+        if let Some(uri) = front::without_prefix(&parts.uri, &self.prefix) {
+            parts.uri = uri;
+        }
+        if let Ok(prefix) = HeaderValue::from_str(&self.prefix) {
+            parts.headers.insert(PREFIX, prefix);
+        }
+    }
+
+    /// Where a file sends its reader, as the client sees it.
+    fn with_prefix(&self, mut file: Response) -> Response {
+        let headers = file.headers_mut();
+        let to = headers.get(LOCATION).and_then(|to| to.to_str().ok());
+        let to = to.filter(|to| to.starts_with('/') && !self.prefix.is_empty());
+        let to = to.map(|to| HeaderValue::from_str(&format!("{}{to}", self.prefix)));
+        if let Some(Ok(to)) = to {
+            headers.insert(LOCATION, to);
+        }
+        file
+    }
+
     async fn ask(
         &self,
         request_id: RequestId,
         mut parts: Parts,
         body: HttpBody,
     ) -> Result<Response, Problem> {
+        if self.registry.is_paused() {
+            return Err(Problem::paused(self.registry.app()));
+        }
         let _place = self.places.try_acquire().map_err(|_| self.crowded())?;
         self.check_headers(&parts.headers)?;
         if let Some(file) = self.assets.find(&parts).await {
-            return Ok(file);
+            return Ok(self.with_prefix(file));
         }
         let wish = upgrade::wish(&mut parts)?;
         let client = Client {
@@ -155,6 +195,9 @@ impl Door {
             request_id, parts, ..
         } = client;
         let served = self.registry.served();
+        if let Some(why) = &served.absent {
+            return Err(Problem::no_code(self.registry.app(), why));
+        }
         let route = self.route(&served, parts.uri.path())?;
         let namespace = served.namespaces.get(route.class);
         let namespace = namespace.ok_or_else(|| self.unknown_class(route.class))?;
@@ -177,7 +220,13 @@ impl Door {
     ) -> Response {
         match (result, wish) {
             (Ok(Reply::Upgrade { headers, socket }), Some(wish)) => {
-                let object = Mail::new(self.registry.clone(), socket.owner.clone());
+                let owner = socket.owner.clone();
+                // Of another app, if this one has passed the request on.
+                let Some(registry) = self.registry.of_app(&owner.app) else {
+                    let gone = format!("the app {:?} is gone", owner.app).into();
+                    return reply::respond(Err(Fault::Away(gone)), method, explain);
+                };
+                let object = Mail::new(registry, owner);
                 reply::upgrade(headers, |headers| {
                     wish.grant(headers, socket, self.deflate.clone(), object)
                 })

@@ -21,13 +21,9 @@ use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::oneshot;
 use tokio::task::JoinHandle;
 
-use super::Limits;
-use super::assets::Assets;
 use super::body::Arriving;
-use super::ingress::Door;
+use super::front::Front;
 use super::tls::Tls;
-use crate::object::Registry;
-use crate::worker::Workers;
 
 /// A client must finish its request head within this time.
 const HEAD_TIMEOUT: Duration = Duration::from_secs(30);
@@ -45,7 +41,7 @@ pub trait Serve: Clone + Send + Sync + 'static {
 /// The public door, open from `start` to `stop`.
 #[derive(Debug)]
 pub struct Server {
-    door: Door,
+    door: Front,
     header_bytes: usize,
     listening: Option<Listening>,
 }
@@ -63,13 +59,9 @@ impl Server {
     pub fn start(
         listener: Option<TcpListener>,
         tls: Option<Tls>,
-        registry: Registry,
-        workers: Workers,
-        assets: Assets,
-        limits: Limits,
+        door: Front,
+        header_bytes: usize,
     ) -> io::Result<Self> {
-        let door = Door::new(registry, workers, assets, limits);
-        let header_bytes = limits.request_header_bytes;
         let listening = listener.map(|listener| match tls {
             Some(tls) => Listening::on(listener, Some(tls), door.clone().secure(), header_bytes),
             None => Listening::on(listener, None, door.clone(), header_bytes),
@@ -77,7 +69,7 @@ impl Server {
         let listening = listening.transpose()?;
         Ok(Self {
             door,
-            header_bytes: limits.request_header_bytes,
+            header_bytes,
             listening,
         })
     }
@@ -96,7 +88,7 @@ impl Server {
 
     /// The same to another door.
     #[must_use]
-    pub fn connect_to(&self, door: &Door) -> DuplexStream {
+    pub fn connect_to(&self, door: &impl Serve) -> DuplexStream {
         let (client, server) = tokio::io::duplex(PIPE_BYTES);
         let connection = protocol(self.header_bytes)
             .serve_connection_with_upgrades(TokioIo::new(server), service(door))

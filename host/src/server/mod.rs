@@ -1,12 +1,13 @@
 //! Server: the public door. HTTP/1.1 and HTTP/2 in, events out.
 //!
-//! `listen` accepts and ends connections (`tls` if asked for), `ingress` turns a request into an event
+//! `listen` accepts and ends connections (`tls` if asked for), `front` finds the app, `ingress` turns a request into an event
 //! for an object, `body` carries bodies both ways, `reply` and `problem` turn what
 //! comes back into a response. Knows axum and hyper; neither wasm, nor SQL, nor
 //! whether an object is awake.
 
 mod assets;
 mod body;
+mod front;
 mod ingress;
 mod listen;
 mod method;
@@ -16,6 +17,7 @@ mod tls;
 mod upgrade;
 
 pub use assets::Assets;
+pub use front::{Behind, Front, Route, Routing};
 pub use ingress::Door;
 pub use listen::{Listening, Serve, Server};
 pub(crate) use problem::Problem;

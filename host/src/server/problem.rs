@@ -75,6 +75,28 @@ impl Problem {
         self
     }
 
+    /// An operator has paused the app.
+    pub(crate) fn paused(app: &str) -> Self {
+        Self::new(
+            StatusCode::SERVICE_UNAVAILABLE,
+            "urn:dormouse:problem:paused",
+            "The app is paused",
+            format!("the app {app:?} is paused; its operator lets it go on with `dormouse app resume {app}`"),
+        )
+        .retryable()
+    }
+
+    /// The app has no code that could be served; `why` says what is missing.
+    pub(crate) fn no_code(app: &str, why: &str) -> Self {
+        Self::new(
+            StatusCode::SERVICE_UNAVAILABLE,
+            "urn:dormouse:problem:app-away",
+            "The app is not served",
+            format!("the app {app:?} has no code at the moment: {why}"),
+        )
+        .retryable()
+    }
+
     pub(crate) fn body_too_large(limit: u64) -> Self {
         Self::new(
             StatusCode::PAYLOAD_TOO_LARGE,
@@ -121,6 +143,7 @@ impl Problem {
             ),
             Fault::Late { .. }
             | Fault::ShuttingDown
+            | Fault::Away(_)
             | Fault::Declared { .. }
             | Fault::BadCall(_)
             | Fault::Reentrant { .. } => return Self::of(fault, request),
@@ -178,6 +201,12 @@ impl Problem {
                 "urn:dormouse:problem:worker-late",
                 "The worker did not answer in time",
                 format!("{fault}; answer sooner, or raise `worker.response_ms`"),
+            ),
+            Fault::Away(_) => Self::new(
+                StatusCode::SERVICE_UNAVAILABLE,
+                "urn:dormouse:problem:app-away",
+                "The app is not there",
+                fault.to_string(),
             ),
             Fault::ShuttingDown => Self::new(
                 StatusCode::SERVICE_UNAVAILABLE,

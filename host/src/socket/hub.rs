@@ -48,6 +48,7 @@ pub enum Error {
 /// The object that took a socket.
 #[derive(Clone, Debug)]
 pub struct Owner {
+    pub app: Arc<str>,
     pub class: Arc<str>,
     pub object: ObjectName,
 }

@@ -290,6 +290,7 @@ mod tests {
     async fn a_socket_that_sleeps_needs_little_room() {
         let object = Namespace::new("Room", "key").id_from_name("lobby");
         let owner = Owner {
+            app: "app".into(),
             class: "Room".into(),
             object,
         };

@@ -272,6 +272,7 @@ fn report(request: RequestId, fault: &Fault) {
         Fault::Overloaded { .. } => tracing::warn!(%request, "the worker is overloaded"),
         Fault::Exhausted(why) => tracing::warn!(%request, "no room for the worker: {why}"),
         Fault::ShuttingDown
+        | Fault::Away(_)
         | Fault::Declared { .. }
         | Fault::BadCall(_)
         | Fault::Reentrant { .. } => tracing::warn!(%request, "{fault}"),

@@ -236,6 +236,12 @@ impl Storage {
         Arc::strong_count(&self.shared) == 1
     }
 
+    /// Whether it is a clone of the other.
+    #[must_use]
+    pub fn is(&self, other: &Self) -> bool {
+        Arc::ptr_eq(&self.shared, &other.shared)
+    }
+
     /// Makes everything durable and ends the threads; for an orderly end.
     pub fn close(&self) -> Result<(), Error> {
         let result = self.shared.checkpoint();

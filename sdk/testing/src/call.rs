@@ -85,7 +85,7 @@ impl Object {
             arguments: tuple(&what, arguments),
             body: Body::None,
         };
-        let handle = self.host().host().handle();
+        let handle = self.host().handle();
         let (class, name) = (self.class().to_owned(), self.key());
         Pending::start(self.host(), what, async move {
             let answer = handle.call(&class, &name, call).await;

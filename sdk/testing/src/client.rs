@@ -57,11 +57,11 @@ impl Way {
     }
 
     fn open(&self) -> DuplexStream {
-        let (host, door) = (self.host.host(), self.door);
+        let (host, app, door) = (self.host.host(), self.host.handle(), self.door);
         self.host.machine().run(async move {
             match door {
                 Door::Public => host.connect(),
-                Door::Objects => host.connect_to_objects(),
+                Door::Objects => host.connect_to_objects(&app),
             }
         })
     }

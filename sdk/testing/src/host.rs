@@ -13,6 +13,7 @@ use dormouse::alarm::Address;
 use dormouse::chance::Chance;
 use dormouse::clock::Clock;
 use dormouse::egress::Script;
+use dormouse::host::{Beside, Handle, Routes};
 use dormouse::manifest::Manifest;
 use dormouse_storage::simulated::{Crash, SimDisk};
 use dormouse_storage::{Env, Faults};
@@ -30,10 +31,14 @@ use dormouse::machine::{Machine, Stuck};
 /// The clock stands at 2030-01-01T00:00:00Z until the test moves it, and nothing
 /// runs beside the test: see the crate's first page.
 #[derive(Clone)]
-pub struct TestHost(pub(crate) Rc<Inner>);
+pub struct TestHost(pub(crate) Rc<Inner>, App);
+
+/// The app whose objects a test means; `None` for the first one.
+type App = Option<Rc<str>>;
 
 pub(crate) struct Inner {
     built: Built,
+    beside: Vec<Beside>,
     clock: Clock,
     disk: SimDisk,
     logs: Logs,
@@ -58,6 +63,8 @@ pub struct Builder {
     shuffles: bool,
     vars: Vec<(String, String)>,
     secrets: Vec<(String, String)>,
+    routes: Routes,
+    apps: Vec<(String, Builder)>,
 }
 
 impl Builder {
@@ -92,6 +99,24 @@ impl Builder {
         self
     }
 
+    /// Another app on the same host, with data and secrets of its own. Its clock, disk and
+    /// seed are the host's. [`TestHost::app`] finds it.
+    pub fn app(mut self, name: impl Into<String>, app: Builder) -> Self {
+        self.apps.push((name.into(), app));
+        self
+    }
+
+    /// For another app: where clients reach it, `shop.test`, `*.shop.test` or `/shop`. May
+    /// be given several times.
+    pub fn route(mut self, route: impl Into<String>) -> Self {
+        let route = route.into();
+        match route.starts_with('/') {
+            true => self.routes.path = Some(route),
+            false => self.routes.hosts.push(route),
+        }
+        self
+    }
+
     /// All randomness, of host and guests, follows from it (default 0).
     pub fn seed(self, seed: u64) -> Self {
         Self { seed, ..self }
@@ -120,34 +145,55 @@ impl Builder {
 
     /// As `start`, for tests of apps that must be refused.
     pub fn try_start(self) -> anyhow::Result<TestHost> {
-        let source = match self.source {
-            Some(source) => source,
-            None => Source::current()?,
-        };
-        let mut built = source.built()?;
-        if let Some(text) = self.manifest {
-            let parsed = Manifest::parse(&text, Some("test"));
-            built.app.manifest = parsed.map_err(|mistakes| {
-                let mistakes: Vec<_> = mistakes.iter().map(ToString::to_string).collect();
-                anyhow::anyhow!("the manifest of the test: {}", mistakes.join("; "))
-            })?;
-        }
-        built.app.manifest.vars.extend(self.vars);
+        let built = self.built()?;
+        let beside = self.apps.iter().map(|(name, app)| app.beside(name));
+        let beside = beside.collect::<anyhow::Result<_>>()?;
         let chance = match self.shuffles {
             true => Chance::shuffling(self.seed),
             false => Chance::seeded(self.seed),
         };
-        let host = TestHost(Rc::new(Inner {
+        let inner = Inner {
             built,
+            beside,
             clock: Clock::manual().with_chance(chance),
             disk: SimDisk::new(self.seed),
             logs: Logs::new(),
             script: Script::default(),
             secrets: self.secrets,
             running: RefCell::new(None),
-        }));
+        };
+        let host = TestHost(Rc::new(inner), None);
         host.boot()?;
         Ok(host)
+    }
+
+    fn built(&self) -> anyhow::Result<Built> {
+        let source = match &self.source {
+            Some(source) => source.clone(),
+            None => Source::current()?,
+        };
+        let mut built = source.built()?;
+        if let Some(text) = &self.manifest {
+            let parsed = Manifest::parse(text, Some("test"));
+            built.app.manifest = parsed.map_err(|mistakes| {
+                let mistakes: Vec<_> = mistakes.iter().map(ToString::to_string).collect();
+                anyhow::anyhow!("the manifest of the test: {}", mistakes.join("; "))
+            })?;
+        }
+        built.app.manifest.vars.extend(self.vars.iter().cloned());
+        Ok(built)
+    }
+
+    fn beside(&self, name: &str) -> anyhow::Result<Beside> {
+        let Built { mut app, code } = self.built().with_context(|| format!("the app {name:?}"))?;
+        name.clone_into(&mut app.manifest.name);
+        let secrets = self.secrets.iter().cloned();
+        Ok(Beside {
+            app,
+            code: Some(code),
+            routes: self.routes.clone().checked().map_err(anyhow::Error::msg)?,
+            secrets: secrets.map(|(name, text)| (name, text.into())).collect(),
+        })
     }
 }
 
@@ -161,6 +207,8 @@ impl TestHost {
             shuffles: false,
             vars: Vec::new(),
             secrets: Vec::new(),
+            routes: Routes::default(),
+            apps: Vec::new(),
         }
     }
 
@@ -172,6 +220,20 @@ impl TestHost {
     #[track_caller]
     pub fn start() -> Self {
         Self::builder().start()
+    }
+
+    /// The same host, seen from another of its apps: `object`, `objects` and `client` mean
+    /// that one's. Time, crashes and logs are those of the whole host.
+    ///
+    /// # Panics
+    /// When the host has no such app.
+    #[must_use]
+    #[track_caller]
+    pub fn app(&self, name: &str) -> Self {
+        if let Err(error) = self.host().apps().find(name) {
+            panic!("{error}");
+        }
+        Self(self.0.clone(), Some(name.into()))
     }
 
     /// An object by class and name. Touches nothing yet.
@@ -222,7 +284,8 @@ impl TestHost {
     #[must_use]
     pub fn next_alarm(&self) -> Option<SystemTime> {
         self.settle();
-        let ms = self.host().next_alarm_ms()?;
+        let apps = self.handles().into_iter();
+        let ms = apps.filter_map(|app| app.next_alarm_ms()).min()?;
         Some(SystemTime::UNIX_EPOCH + Duration::from_millis(ms.try_into().unwrap_or_default()))
     }
 
@@ -235,7 +298,7 @@ impl TestHost {
     /// Puts every object to sleep that has nothing to do, as lack of room would.
     pub fn evict_all(&self) {
         self.settle();
-        self.host().evict_all();
+        self.handles().iter().for_each(Handle::evict_all);
         self.settle();
     }
 
@@ -243,7 +306,7 @@ impl TestHost {
     #[must_use]
     pub fn awake(&self) -> usize {
         self.settle();
-        self.host().awake()
+        self.handles().iter().map(Handle::awake).sum()
     }
 
     /// The process dies at this moment (`kill -9`), and starts again on what the
@@ -298,7 +361,22 @@ impl TestHost {
     }
 
     pub(crate) fn wakes(&self, class: &str, object: &str) -> usize {
-        self.0.logs.wakes(class, object)
+        self.0.logs.wakes(self.handle().name(), class, object)
+    }
+
+    /// The app that is meant.
+    pub(crate) fn handle(&self) -> Handle {
+        let host = self.host();
+        match &self.1 {
+            None => host.handle(),
+            Some(name) => host.apps().find(name).expect("it was found before"),
+        }
+    }
+
+    /// All apps.
+    fn handles(&self) -> Vec<Handle> {
+        let apps = self.host().apps().list().into_iter();
+        apps.filter_map(|app| app.handle).collect()
     }
 
     pub(crate) fn host(&self) -> Rc<Host> {
@@ -312,9 +390,9 @@ impl TestHost {
     }
 
     pub(crate) fn address(&self, class: &str, name: &str) -> Address {
-        match self.host().object(class, name) {
+        match self.handle().object(class, name) {
             Ok(address) => address,
-            Err(error) => panic!("{error}; it serves {:?}", self.host().classes()),
+            Err(error) => panic!("{error}; it serves {:?}", self.handle().classes()),
         }
     }
 
@@ -367,9 +445,14 @@ impl TestHost {
         for (name, text) in &self.0.secrets {
             host = host.secret(name, text);
         }
+        for beside in &self.0.beside {
+            host = host.beside(beside.clone());
+        }
         let _logs = self.0.logs.listen();
         let host = machine.run(host.start()).context("the host")?;
-        machine.serve(host.storage().clone());
+        for app in host.apps().list().into_iter().filter_map(|app| app.handle) {
+            machine.serve(app.storage().clone());
+        }
         let running = Running {
             host: Rc::new(host),
             machine: Rc::new(machine),
@@ -404,17 +487,20 @@ impl Drop for Inner {
             let running = self.running.borrow_mut().take();
             let mut names = BTreeMap::new();
             if let Some(running) = &running {
-                let storage = running.host.storage();
-                // What is in memory only goes to the files that are kept.
-                let _ = storage.checkpoint();
-                let classes = running.host.classes().into_iter();
-                let objects = classes.filter_map(|class| storage.list(&class).ok());
-                let hex = |id: [u8; 32]| id.iter().map(|byte| format!("{byte:02x}")).collect();
-                names.extend(
-                    objects
-                        .flatten()
-                        .filter_map(|one| Some((hex(one.id), one.name?))),
-                );
+                let apps = running.host.apps().list().into_iter();
+                for app in apps.filter_map(|app| app.handle) {
+                    let storage = app.storage();
+                    // What is in memory only goes to the files that are kept.
+                    let _ = storage.checkpoint();
+                    let classes = app.classes().into_iter();
+                    let objects = classes.filter_map(|class| storage.list(&class).ok());
+                    let hex = |id: [u8; 32]| id.iter().map(|byte| format!("{byte:02x}")).collect();
+                    names.extend(
+                        objects
+                            .flatten()
+                            .filter_map(|one| Some((hex(one.id), one.name?))),
+                    );
+                }
             }
             let failed = Failed {
                 disk: &self.disk,
@@ -431,7 +517,10 @@ impl Drop for Inner {
 
 impl fmt::Debug for TestHost {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "TestHost({})", self.0.built.app.manifest.name)
+        match &self.1 {
+            None => write!(f, "TestHost({})", self.0.built.app.manifest.name),
+            Some(app) => write!(f, "TestHost({app})"),
+        }
     }
 }
 

@@ -58,7 +58,7 @@ impl TestHost {
     #[must_use]
     pub fn objects(&self) -> Vec<Listed> {
         self.settle();
-        let host = self.host();
+        let host = self.handle();
         let all = host.objects(ObjectQuery {
             class: None,
             prefix: String::new(),
@@ -119,7 +119,7 @@ impl Object {
             writes,
             max_rows: 100_000,
         };
-        let (host, key) = (self.host().host(), self.key());
+        let (host, key) = (self.host().handle(), self.key());
         let asked = host.sql(self.class(), &key, text);
         let answer = self.host().run("SQL", asked);
         let answer = answer.unwrap_or_else(|error| panic!("{self}: {sql}: {error}"));
@@ -138,7 +138,7 @@ impl Object {
     #[track_caller]
     pub fn kv(&self) -> BTreeMap<String, Json> {
         self.host().settle();
-        let (host, key) = (self.host().host(), self.key());
+        let (host, key) = (self.host().handle(), self.key());
         let asked = host.pairs(self.class(), &key);
         let pairs = match self.host().run("reading key-value pairs", asked) {
             Ok(pairs) => pairs,
@@ -153,7 +153,7 @@ impl Object {
     #[must_use]
     pub fn sockets(&self) -> Vec<OpenSocket> {
         self.host().settle();
-        let (host, address) = (self.host().host(), self.address());
+        let (host, address) = (self.host().handle(), self.address());
         let sockets = host.sockets(&address).into_iter();
         let describe = |socket: dormouse::socket::SocketInfo| OpenSocket {
             attachment: host.attachment(&address, socket.id),

@@ -56,6 +56,7 @@
 //! | methods, as other objects call them | [`Object::call`] |
 //! | the outside, failing or slow | [`TestHost::script`], [`TestHost::sent`] |
 //! | worker and files | [`TestHost::client`] |
+//! | several apps that call each other | [`Builder::app`], [`TestHost::app`] |
 //! | what it keeps | [`Object::sql`], [`Object::kv`], [`Object::sockets`], [`TestHost::objects`] |
 //! | what was logged | [`Object::logs`] |
 //!

@@ -40,7 +40,8 @@ impl fmt::Display for Record {
             write!(f, " {class}/{object}")?;
         }
         write!(f, ": {}", self.message)?;
-        let others = |(name, _): &(&String, &String)| !["class", "object"].contains(&name.as_str());
+        let told = ["app", "class", "object"];
+        let others = |(name, _): &(&String, &String)| !told.contains(&name.as_str());
         for (name, value) in self.fields.iter().filter(others) {
             write!(f, " {name}={value}")?;
         }
@@ -56,8 +57,8 @@ pub(crate) struct Logs {
 }
 
 type Records = Arc<Mutex<Vec<Record>>>;
-/// Instances, by class and object.
-type Wakes = Arc<Mutex<BTreeMap<(String, String), usize>>>;
+/// Instances, by app, class and object.
+type Wakes = Arc<Mutex<BTreeMap<[String; 3], usize>>>;
 
 impl Logs {
     pub(crate) fn new() -> Self {
@@ -82,9 +83,9 @@ impl Logs {
     }
 
     /// How many instances an object has had.
-    pub(crate) fn wakes(&self, class: &str, object: &str) -> usize {
+    pub(crate) fn wakes(&self, app: &str, class: &str, object: &str) -> usize {
         let wakes = self.wakes.lock().unwrap_or_else(PoisonError::into_inner);
-        let found = wakes.get(&(class.to_owned(), object.to_owned()));
+        let found = wakes.get(&[app, class, object].map(str::to_owned));
         found.copied().unwrap_or_default()
     }
 
@@ -105,7 +106,7 @@ impl<S: Subscriber> Layer<S> for Capture {
         event.record(&mut fields);
         if event.metadata().target() == WAKES {
             let mut field = |name| fields.0.remove(name).unwrap_or_default();
-            let object = (field("class"), field("object"));
+            let object = ["app", "class", "object"].map(&mut field);
             let mut wakes = self.wakes.lock().unwrap_or_else(PoisonError::into_inner);
             *wakes.entry(object).or_default() += 1;
             return;

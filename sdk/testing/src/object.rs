@@ -91,7 +91,7 @@ impl Object {
     #[must_use]
     pub fn alarms(&self) -> Vec<Alarm> {
         self.host().settle();
-        let (host, address) = (self.host().host(), self.address());
+        let (host, address) = (self.host().handle(), self.address());
         let alarms = self.host().run("reading alarms", host.alarms(&address));
         alarms.unwrap_or_else(|error| panic!("{error:#}"))
     }
@@ -110,7 +110,7 @@ impl Object {
     /// When there is none of this name.
     #[track_caller]
     pub fn retry_dead_letter(&self, name: &str) {
-        let (host, address) = (self.host().host(), self.address());
+        let (host, address) = (self.host().handle(), self.address());
         let retried = self
             .host()
             .run("the dead letter", host.revive_alarm(&address, name));
@@ -123,8 +123,11 @@ impl Object {
     /// What the object logged and printed, and what the host said of it, oldest first.
     #[must_use]
     pub fn logs(&self) -> Vec<Record> {
-        let mut logs = self.host().logs();
-        logs.retain(|one| one.field("class") == self.class && one.field("object") == self.name);
+        let (mut logs, app) = (self.host().logs(), self.host().handle());
+        logs.retain(|one| {
+            let fields = [one.field("app"), one.field("class"), one.field("object")];
+            fields == [&**app.name(), &*self.class, &*self.name]
+        });
         logs
     }
 
@@ -132,20 +135,20 @@ impl Object {
     #[must_use]
     pub fn is_awake(&self) -> bool {
         self.host().settle();
-        self.host().host().is_awake(&self.address())
+        self.host().handle().is_awake(&self.address())
     }
 
     /// Puts the object to sleep, if it has nothing to do: its fields are forgotten,
     /// its storage, alarms and sockets stay.
     pub fn evict(&self) {
         self.host().settle();
-        self.host().host().evict(&self.address());
+        self.host().handle().evict(&self.address());
         self.host().settle();
     }
 
     /// Ends the instance whatever it does, as a panic would.
     pub fn reset(&self) {
-        self.host().host().reset(&self.address());
+        self.host().handle().reset(&self.address());
         self.host().settle();
     }
 

@@ -101,7 +101,7 @@ function bytes(count) {
 async function enter() {
   apps = await ask("/v1/apps");
   if (!apps.length) throw new Error("this token may see no app");
-  app = apps.some((one) => one.name === app) ? app : apps[0].name;
+  app = apps.some((one) => one.name === app) ? app : (apps.find((one) => one.main) ?? apps[0]).name;
   $("app").replaceChildren(...apps.map((one) => element("option", one.name)));
   $("app").value = app;
   $("app-choice").hidden = apps.length < 2;

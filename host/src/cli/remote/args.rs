@@ -9,6 +9,7 @@ use crate::admin::api::{Level, State};
 
 #[derive(Debug, Subcommand)]
 pub(in crate::cli) enum Command {
+    App(super::app::App),
     Deploy(Deploy),
     Versions(Versions),
     Rollback(Rollback),
@@ -49,7 +50,7 @@ pub(in crate::cli) struct Reach {
     /// Without --to: the data folder of a host on this machine [default: that of the app in this folder]
     #[arg(long, value_name = "DIR", env = "DORMOUSE_DATA", help_heading = "Host")]
     pub(super) data: Option<PathBuf>,
-    /// The app, if the host has several
+    /// The app, if the host has several [default: the one that it was started with]
     #[arg(long, value_name = "NAME", env = "DORMOUSE_APP", help_heading = "Host")]
     pub(super) app: Option<String>,
     /// Print JSON

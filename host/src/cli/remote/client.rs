@@ -125,6 +125,9 @@ impl Client {
 
     async fn only_app(&self) -> anyhow::Result<String> {
         let apps: Vec<api::App> = self.get("/v1/apps").await?;
+        if let Some(main) = apps.iter().find(|app| app.main) {
+            return Ok(main.name.clone());
+        }
         let mut names = apps.into_iter().map(|app| app.name);
         match (names.next(), names.next()) {
             (Some(name), None) => Ok(name),
@@ -146,6 +149,15 @@ impl Client {
     ) -> anyhow::Result<T> {
         let body = serde_json::to_value(body).context("cannot write JSON")?;
         self.ask(Method::POST, path, body).await
+    }
+
+    pub(super) async fn patch<T: DeserializeOwned>(
+        &self,
+        path: &str,
+        body: &impl Serialize,
+    ) -> anyhow::Result<T> {
+        let body = serde_json::to_value(body).context("cannot write JSON")?;
+        self.ask(Method::PATCH, path, body).await
     }
 
     async fn ask<T: DeserializeOwned>(

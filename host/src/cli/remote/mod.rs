@@ -4,6 +4,7 @@
 //! own JSON.
 
 mod alarms;
+mod app;
 pub(super) mod args;
 mod backup;
 mod call;
@@ -28,6 +29,7 @@ pub(super) use connect::{Connector, connector};
 
 pub(super) async fn run(command: Command) -> anyhow::Result<()> {
     match command {
+        Command::App(args) => app::run(args).await,
         Command::Deploy(args) => deploy::run(args).await,
         Command::Versions(args) => deploy::versions(args).await,
         Command::Rollback(args) => deploy::roll_back(args).await,

@@ -17,6 +17,7 @@ use crate::admin::api;
 use crate::admin::find_local;
 use crate::cli::project::Project;
 use crate::cli::terminal;
+use crate::host::{data_of, folders};
 use crate::secrets::{MAX_VALUE_BYTES, Secret as Value, Secrets};
 
 /// Keep secrets for an app
@@ -140,7 +141,10 @@ fn rotate(reach: &Reach) -> anyhow::Result<()> {
         bail!("a key is changed on the host's own machine; name its data folder with --data DIR");
     }
     let data = local_data(reach.data.as_deref())?;
-    let count = Secrets::in_folder(&data).rotate()?;
+    let mut count = Secrets::in_folder(&data).rotate()?;
+    for folder in folders(&data)?.into_values() {
+        count += Secrets::in_folder(&folder).rotate()?;
+    }
     let many = if count == 1 { "secret" } else { "secrets" };
     terminal::status("Encrypted", format_args!("{count} {many} anew"));
     Ok(())
@@ -167,7 +171,7 @@ impl Place {
                 project.manifest.name
             }
         };
-        let secrets = Secrets::in_folder(&data);
+        let secrets = Secrets::in_folder(&data_of(&data, &app)?);
         Ok(Self::Folder { secrets, app })
     }
 }

@@ -11,6 +11,7 @@ use serde::Serialize;
 use super::args;
 use crate::admin;
 use crate::cli::terminal;
+use crate::host;
 use crate::manifest::Serve;
 
 /// Fewer maps leave room for fewer than 8,737 objects awake.
@@ -72,9 +73,10 @@ pub(super) fn run(args: &args::Doctor) -> anyhow::Result<()> {
         maps(),
         open_files(),
         folder(&data),
+        apps(&data),
         sync(&data),
         space(&data),
-        host(&data),
+        host_on(&data),
         rust(),
     ];
     if args.json {
@@ -158,6 +160,35 @@ fn folder(data: &Path) -> Finding {
     }
 }
 
+/// The list of the apps beside the main one, and their folders.
+fn apps(data: &Path) -> Finding {
+    let what = "apps beside the main one";
+    let advice = "put back a copy of the data folder; without the list no host starts on it";
+    let folders = match host::folders(data) {
+        Ok(folders) => folders,
+        Err(error) => return Finding::not_good(what, Verdict::Bad, error.to_string(), advice),
+    };
+    let gone = folders.iter().find(|(_, folder)| !folder.is_dir());
+    if let Some((name, folder)) = gone {
+        let found = format!("{name} has no folder {}", folder.display());
+        let advice = "put back a copy of it, or `dormouse app delete` the app";
+        return Finding::not_good(what, Verdict::Warning, found, advice);
+    }
+    let unwritable = folders
+        .iter()
+        .find(|(_, folder)| write_probe(folder, b"probe").is_err());
+    if let Some((_, folder)) = unwritable {
+        let found = format!("{} cannot be written", folder.display());
+        let advice = "give its owner the right to write";
+        return Finding::not_good(what, Verdict::Bad, found, advice);
+    }
+    let names: Vec<_> = folders.into_keys().collect();
+    match names.as_slice() {
+        [] => Finding::good(what, "none"),
+        names => Finding::good(what, names.join(", ")),
+    }
+}
+
 fn sync(data: &Path) -> Finding {
     let what = "time of a sync";
     let Ok(took) = write_probe(data, &[0; 4096]) else {
@@ -214,7 +245,7 @@ fn space(data: &Path) -> Finding {
     }
 }
 
-fn host(data: &Path) -> Finding {
+fn host_on(data: &Path) -> Finding {
     let what = "host on it";
     match admin::find_local(data) {
         Err(_) => Finding::good(what, "none runs"),

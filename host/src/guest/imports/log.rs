@@ -1,7 +1,7 @@
 //! `dormouse:object/log`: records of the guest, as tracing events.
 //!
-//! Target `guest`; fields `class`, `object`, `request`, `trace_id` and `span_id` if traces are kept, `from` (the guest's own
-//! target) and `fields`. The event is found from the guest task that calls, so
+//! Target `guest`; fields `app`, `class`, `object`, `request`, `trace_id` and `span_id` if
+//! traces are kept, `from` (the guest's own target) and `fields`. The event is found from the guest task that calls, so
 //! records of interleaving events never carry each other's id.
 
 use tracing::field::display;
@@ -43,6 +43,7 @@ impl HostWithStore<Context> for HasSelf<Context> {
 
 fn record(context: &Context, request: Option<RequestId>, entry: &Entry) {
     let (class, object) = (context.who.class(), context.who.object());
+    let app = &**context.who.app();
     let trace = request.and_then(RequestId::trace);
     let trace_id = trace.map(|trace| display(trace.trace_id()));
     let span_id = trace.map(|trace| display(trace.span_id()));
@@ -52,7 +53,10 @@ fn record(context: &Context, request: Option<RequestId>, entry: &Entry) {
     let message = entry.message.as_str();
     macro_rules! emit {
         ($level:ident) => {
-            tracing::$level!(target: "guest", class, object, request, trace_id, span_id, from, fields, "{message}")
+            tracing::$level!(
+                target: "guest", app, class, object, request, trace_id, span_id, from, fields,
+                "{message}"
+            )
         };
     }
     match entry.level {

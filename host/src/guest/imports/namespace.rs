@@ -191,8 +191,9 @@ impl Context {
         namespace: &id::Namespace,
         object: ObjectName,
     ) -> wasmtime::Result<Resource<Stub>> {
+        let app = namespace.app.as_ref().unwrap_or(self.who.app()).clone();
         let class = namespace.class.clone();
-        Ok(self.table.push(Stub(Identity { class, object }))?)
+        Ok(self.table.push(Stub(Identity { app, class, object }))?)
     }
 }
 
@@ -209,7 +210,7 @@ fn may_call(
         return Ok(Ok(()));
     }
     let to = &context.table.get(stub)?.0;
-    let chain = chain.to(&to.class, &to.object);
+    let chain = chain.to(&to.app, &to.class, &to.object);
     Ok(Err(Error {
         kind: ErrorKind::TooDeep,
         message: format!(
@@ -362,7 +363,7 @@ impl From<Fault> for Error {
             ),
             Fault::Reset(_) => (ErrorKind::Reset, fault.to_string(), None),
             Fault::Overloaded { .. } => (ErrorKind::Overloaded, fault.to_string(), None),
-            Fault::Exhausted(_) | Fault::Late { .. } | Fault::ShuttingDown => {
+            Fault::Exhausted(_) | Fault::Late { .. } | Fault::Away(_) | Fault::ShuttingDown => {
                 (ErrorKind::Unavailable, fault.to_string(), None)
             }
             Fault::Reentrant { .. } => (ErrorKind::Reentrant, fault.to_string(), None),

@@ -94,13 +94,13 @@ impl HostUpgrade for Context {
         if !self.is_running(call) {
             return Ok(Err(Error::Spent));
         }
-        let Who::Object(Identity { class, object }) = (*self.who).clone() else {
+        let Who::Object(Identity { app, class, object }) = (*self.who).clone() else {
             return Ok(Err(Error::Invalid(
                 "a worker keeps no sockets; hand the request on to an object, which accepts it"
                     .to_owned(),
             )));
         };
-        let owner = Owner { class, object };
+        let owner = Owner { app, class, object };
         let socket = match self.hub.accept(owner, tags, attachment) {
             Ok(socket) => socket,
             Err(error) => return Ok(Err(error.into())),
