@@ -16,21 +16,22 @@ use tokio::net::TcpListener;
 
 use crate::alarm::{Alarms, Scheduler};
 use crate::clock::Clock;
-use crate::deploy::Catalog;
+use crate::deploy::{Catalog, Steps};
 use crate::egress::Script;
-use crate::guest::{self, Code, Engine, EngineOptions, Environment};
+use crate::guest::{self, Code, Engine, EngineOptions};
 use crate::manifest::Manifest;
 use crate::object::{Options, Registry, Served};
 use crate::secrets::{Secret, Secrets};
 use crate::server::{self, Assets, Server, Tls};
-use crate::worker::{self, Workers};
+use crate::worker::{self, Front, Workers};
 
 pub use crate::guest::{Interface, Report};
 pub use backup::{BackedUp, BackupError};
-pub use deployments::{DeployError, Plan};
+pub use deployments::{Allow, DeployError, Plan};
 pub use handle::Handle;
 pub use moment::{Moment, NoMoment};
 pub use objects::{AskError, Object, ObjectQuery, ObjectState, Objects};
+pub use rollout::RolledOut;
 pub use secrets::SecretError;
 pub use testing::Testing;
 pub use travel::Restored;
@@ -42,8 +43,10 @@ mod calls;
 mod deployments;
 mod environment;
 mod handle;
+mod migrations;
 mod moment;
 mod objects;
+mod rollout;
 mod secrets;
 mod stores;
 mod testing;
@@ -94,6 +97,7 @@ pub struct Builder {
     tls: Option<Tls>,
     engine: Option<Engine>,
     code: Option<Arc<Code>>,
+    delete_data: bool,
     around: Around,
     disk: Option<Env>,
 }
@@ -182,6 +186,16 @@ impl Builder {
         Self { code, ..self }
     }
 
+    /// Lets the manifest's migrations delete classes that have objects; otherwise the
+    /// host does not start with such a manifest.
+    #[must_use]
+    pub fn delete_data(self, delete_data: bool) -> Self {
+        Self {
+            delete_data,
+            ..self
+        }
+    }
+
     /// Where compiled code is kept (default `cache` in the data folder).
     #[must_use]
     pub fn code_cache(self, folder: impl Into<PathBuf>) -> Self {
@@ -226,7 +240,13 @@ impl Builder {
             concurrent_requests: app.manifest.limits.concurrent_requests as usize,
         };
         let secrets = Secrets::in_folder(&data);
-        let (served, worker) = load(&engine, &cache, &secrets, self.code, &app, &around).await?;
+        migrations::delete(&storage, &catalog)?;
+        let plan = |exported: &[String]| {
+            migrations::plan(&storage, &catalog.classes(), &app.manifest, exported)
+        };
+        let loaded = load(&engine, &cache, &secrets, self.code, &app, &around, plan);
+        let (served, worker, steps) = loaded.await?;
+        migrations::apply(&storage, &catalog, steps, self.delete_data)?;
         let clock = around.clock.clone();
         let alarms = Alarms::new(clock.chance().clone());
         let registry = Registry::new(
@@ -264,9 +284,10 @@ impl Builder {
             limits,
             secrets,
             manifest: Arc::new(RwLock::new(Arc::new(app.manifest))),
-            component: app.component.into(),
             public: server.address(),
             deploying: Arc::default(),
+            delete_data: self.delete_data,
+            watcher: Arc::default(),
         };
         Ok(Host {
             handle,
@@ -289,6 +310,7 @@ impl Host {
             tls: None,
             engine: None,
             code: None,
+            delete_data: false,
             around: Around {
                 clock: Clock::system(),
                 script: None,
@@ -333,6 +355,7 @@ impl Host {
     /// Lets requests in flight finish, puts every object to sleep and closes the
     /// data folder. What is not done after `within` is cut off.
     pub async fn shutdown(self, within: Duration) -> anyhow::Result<()> {
+        self.handle.stop_watching();
         let Handle {
             storage,
             registry,
@@ -403,9 +426,8 @@ fn whole_path(served: &Served, manifest: &Manifest) -> anyhow::Result<BTreeSet<S
     Ok(classes.clone())
 }
 
-type Front = Option<(Arc<Code>, worker::Options)>;
-
-/// What the objects are served from, and the worker in front of them.
+/// What the objects are served from, and the worker in front of them. `plan` says for
+/// the code's classes where they keep their objects.
 async fn load(
     engine: &Engine,
     cache: &Path,
@@ -413,7 +435,8 @@ async fn load(
     code: Option<Arc<Code>>,
     app: &App,
     around: &Around,
-) -> anyhow::Result<(Served, Front)> {
+    plan: impl FnOnce(&[String]) -> Result<Steps, DeployError>,
+) -> anyhow::Result<(Served, Front, Steps)> {
     let load = async |path: &Path| {
         let code = Code::load(engine, path, Some(cache)).await;
         let code = code.with_context(|| format!("cannot use {}", path.display()))?;
@@ -438,24 +461,24 @@ async fn load(
         None => code.worker().map(|_| code.clone()),
     };
     let manifest = &app.manifest;
-    let environment = environment(&code, front.as_deref(), manifest, secrets, around)?;
+    let exported: Vec<_> = code
+        .classes()
+        .iter()
+        .map(|one| one.name.to_string())
+        .collect();
+    let steps = plan(&exported)?;
+    let classes = &steps.classes;
+    let environment = environment(&code, front.as_deref(), manifest, classes, secrets, around)?;
     let environment = Arc::new(environment);
     let options = object_options(manifest);
-    let front = front.map(|front| {
-        let options = worker_options(manifest, &options, environment.clone());
-        (front, options)
-    });
-    let mut served = Served::new(code, environment, options);
+    let mut served = Served::new(code, classes, environment, options);
+    let front = front.map(|front| (front, worker_options(manifest, &served)));
     served.whole_path = whole_path(&served, manifest)?;
-    Ok((served, front))
+    Ok((served, front, steps))
 }
 
-fn worker_options(
-    manifest: &Manifest,
-    objects: &Options,
-    environment: Arc<Environment>,
-) -> worker::Options {
-    let worker = &manifest.worker;
+fn worker_options(manifest: &Manifest, served: &Served) -> worker::Options {
+    let (worker, objects) = (&manifest.worker, &served.options);
     worker::Options {
         instances: worker.instances as usize,
         concurrent_requests: worker.concurrent_requests as usize,
@@ -463,7 +486,8 @@ fn worker_options(
         idle: objects.idle,
         drain: objects.drain,
         limits: objects.limits,
-        environment,
+        environment: served.environment.clone(),
+        tally: served.tally.clone(),
     }
 }
 

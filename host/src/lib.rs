@@ -26,6 +26,8 @@ pub mod outbox;
 pub mod secrets;
 pub mod server;
 pub mod socket;
+pub mod split;
+pub mod tally;
 pub mod worker;
 
 pub use host::{App, Builder, Host, Settings};

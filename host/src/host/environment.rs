@@ -6,6 +6,7 @@ use std::sync::Arc;
 
 use super::Around;
 use crate::builtin::Builtin;
+use crate::deploy::Classes;
 use crate::egress::Egress;
 use crate::guest::{Code, Environment, Need};
 use crate::id::Namespace;
@@ -24,6 +25,7 @@ pub(super) fn environment(
     code: &Code,
     front: Option<&Code>,
     manifest: &Manifest,
+    kept_as: &Classes,
     secrets: &Secrets,
     around: &Around,
 ) -> anyhow::Result<Environment> {
@@ -35,7 +37,7 @@ pub(super) fn environment(
         vars: vars
             .map(|(key, value)| (key.clone(), value.clone()))
             .collect(),
-        namespaces: bound(code, manifest, &mut problems),
+        namespaces: bound(code, kept_as, manifest, &mut problems),
         secrets: kept,
         call_depth: manifest.limits.call_depth as u32,
         egress: Arc::new(Egress::new(
@@ -46,7 +48,7 @@ pub(super) fn environment(
     };
     let needs = [Some(code), front].into_iter().flatten();
     for need in needs.flat_map(Code::needs) {
-        let problem = missing(need, &environment, manifest);
+        let problem = missing(need, &environment, kept_as, manifest);
         if let Some(problem) = problem.filter(|problem| !problems.contains(problem)) {
             problems.push(problem);
         }
@@ -63,8 +65,8 @@ pub(super) fn environment(
 }
 
 /// A class is bound under its own name, unless the manifest gives that name to another.
-fn bound(code: &Code, manifest: &Manifest, problems: &mut Vec<String>) -> Bound {
-    let classes: Bound = namespaces(code)
+fn bound(code: &Code, kept_as: &Classes, manifest: &Manifest, problems: &mut Vec<String>) -> Bound {
+    let classes: Bound = namespaces(code, kept_as)
         .into_iter()
         .map(|(class, namespace)| (class.to_string(), Arc::new(namespace)))
         .collect();
@@ -106,7 +108,12 @@ fn stores(manifest: &Manifest) -> [(&'static str, Builtin, &Texts); 2] {
 }
 
 /// What to do about a need that is not met.
-fn missing(need: &Need, environment: &Environment, manifest: &Manifest) -> Option<String> {
+fn missing(
+    need: &Need,
+    environment: &Environment,
+    kept_as: &Classes,
+    manifest: &Manifest,
+) -> Option<String> {
     match need {
         Need::Namespace { binding, class } => {
             let found = environment.namespaces.get(binding);
@@ -119,11 +126,13 @@ fn missing(need: &Need, environment: &Environment, manifest: &Manifest) -> Optio
                      `[namespaces]` in dormouse.toml",
                     class.unwrap_or("Class")
                 )),
-                (Some(found), Some(class)) if *found.class != *class => Some(format!(
-                    "the code needs the namespace `{binding}` to lead to class `{class}`, but it \
+                (Some(found), Some(class)) if *found.class != *kept_as.root(class) => {
+                    Some(format!(
+                        "the code needs the namespace `{binding}` to lead to class `{class}`, but it \
                      leads to `{}`; change it in `[namespaces]` in dormouse.toml",
-                    found.class
-                )),
+                        found.class
+                    ))
+                }
                 (Some(_), _) => None,
             }
         }
