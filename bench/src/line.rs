@@ -4,7 +4,7 @@ use anyhow::Result;
 use serde::{Deserialize, Serialize};
 
 use crate::lines::{
-    Growth, Load, Quantile, alarms, burst, edit, growth, load, memory, rate, sockets, start,
+    Growth, Load, Quantile, alarms, burst, edit, growth, load, memory, rate, sockets, start, switch,
 };
 use crate::peer::Peer;
 use crate::stats::Spread;
@@ -65,6 +65,8 @@ pub(crate) enum Takers {
     Objects,
     /// Those with sleep and alarms.
     DurableObjects,
+    /// Nobody else has it.
+    Dormouse,
 }
 
 #[derive(Clone, Debug)]
@@ -103,6 +105,7 @@ pub(crate) enum Work {
     Alarms,
     Edit(Quantile),
     Start,
+    Switch,
     Growth(Growth),
 }
 
@@ -171,6 +174,7 @@ impl Line {
             Takers::All => true,
             Takers::Objects => peer.objects,
             Takers::DurableObjects => peer.durable_objects,
+            Takers::Dormouse => peer.needs_host(),
         };
         let peers: Vec<_> = context.peers.iter().filter(takes_part).cloned().collect();
         let effort = context.effort;
@@ -188,6 +192,7 @@ impl Line {
             Work::Alarms => alarms::measure(&peers, effort).await,
             Work::Edit(quantile) => edit::measure(quantile, &peers, effort),
             Work::Start => start::measure(&peers, effort).await,
+            Work::Switch => switch::measure(&peers, effort).await,
             Work::Growth(growth) => growth::measure(growth, &peers, effort).await,
         };
         let grows = match self.work {

@@ -169,6 +169,10 @@ impl Running {
         self.peer.path(object, path)
     }
 
+    pub(crate) fn data(&self) -> &Path {
+        self.data.path()
+    }
+
     pub(crate) fn url(&self, path: &str) -> String {
         format!("http://127.0.0.1:{}{path}", self.port)
     }

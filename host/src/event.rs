@@ -315,6 +315,7 @@ impl Fault {
             Self::Reset(_) => "reset",
             Self::Overloaded { .. } => "overloaded",
             Self::Exhausted(_) => "exhausted",
+            Self::Away(_) => "away",
             Self::Late { .. } => "late",
             Self::ShuttingDown => "shutting-down",
         }

@@ -18,23 +18,25 @@ use tokio::net::TcpListener;
 use tokio::sync::watch;
 
 use crate::clock::Clock;
+use crate::deploy::Steps;
 use crate::egress::Script;
-use crate::guest::{self, Code, Engine, EngineOptions, Environment};
+use crate::guest::{self, Code, Engine, EngineOptions};
 use crate::manifest::Manifest;
 use crate::measures::Measures;
 use crate::object::{self, Neighbours, Options, Room, Served};
 use crate::secrets::{Secret, Secrets};
 use crate::server::{self, Server, Tls};
-use crate::worker;
+use crate::worker::{self, Front};
 
 pub use crate::guest::{Interface, Report};
 pub use apps::{AppInfo, Apps, AppsError, Beside};
 pub use backup::{BackedUp, BackupError};
-pub use deployments::{DeployError, Plan};
+pub use deployments::{Allow, DeployError, Plan};
 pub use handle::Handle;
 pub use list::{ListError, Routes, data_of, folders};
 pub use moment::{Moment, NoMoment};
 pub use objects::{AskError, Object, ObjectQuery, ObjectState, Objects};
+pub use rollout::RolledOut;
 pub use secrets::SecretError;
 pub use testing::Testing;
 pub use travel::Restored;
@@ -47,9 +49,11 @@ mod deployments;
 mod environment;
 mod handle;
 mod list;
+mod migrations;
 mod moment;
 mod objects;
 mod opening;
+mod rollout;
 mod secrets;
 mod stores;
 mod subfolder;
@@ -100,6 +104,7 @@ pub struct Builder {
     tls: Option<Tls>,
     engine: Option<Engine>,
     code: Option<Arc<Code>>,
+    delete_data: bool,
     around: Around,
     disk: Option<Env>,
     beside: BTreeMap<String, Beside>,
@@ -189,6 +194,16 @@ impl Builder {
         Self { code, ..self }
     }
 
+    /// Lets the manifest's migrations delete classes that have objects; otherwise the
+    /// host does not start with such a manifest.
+    #[must_use]
+    pub fn delete_data(self, delete_data: bool) -> Self {
+        Self {
+            delete_data,
+            ..self
+        }
+    }
+
     /// Where compiled code is kept (default `cache` in the data folder).
     #[must_use]
     pub fn code_cache(self, folder: impl Into<PathBuf>) -> Self {
@@ -230,6 +245,7 @@ impl Builder {
             objects,
             disk: self.disk,
             public: Arc::default(),
+            delete_data: self.delete_data,
         };
         let list = List::open(&data)?;
         let main = ground.open_main(app, self.code).await?;
@@ -263,6 +279,7 @@ impl Host {
             tls: None,
             engine: None,
             code: None,
+            delete_data: false,
             around: Around {
                 clock: Clock::system(),
                 script: None,
@@ -374,8 +391,6 @@ fn whole_path(served: &Served, manifest: &Manifest) -> anyhow::Result<BTreeSet<S
     Ok(classes.clone())
 }
 
-type Front = Option<(Arc<Code>, worker::Options)>;
-
 /// What an app's code is loaded with.
 #[derive(Clone, Copy)]
 struct Loading<'a> {
@@ -390,9 +405,15 @@ struct Loading<'a> {
 }
 
 impl Loading<'_> {
-    /// What the objects are served from, and the worker in front of them.
-    async fn load(self, code: Option<Arc<Code>>, app: &App) -> anyhow::Result<(Served, Front)> {
-        load(self, code, app).await
+    /// What the objects are served from, and the worker in front of them. `plan` says
+    /// for the code's classes where they keep their objects.
+    async fn load(
+        self,
+        code: Option<Arc<Code>>,
+        app: &App,
+        plan: impl FnOnce(&[String]) -> Result<Steps, DeployError>,
+    ) -> anyhow::Result<(Served, Front, Steps)> {
+        load(self, code, app, plan).await
     }
 }
 
@@ -400,7 +421,8 @@ async fn load(
     loading: Loading<'_>,
     code: Option<Arc<Code>>,
     app: &App,
-) -> anyhow::Result<(Served, Front)> {
+    plan: impl FnOnce(&[String]) -> Result<Steps, DeployError>,
+) -> anyhow::Result<(Served, Front, Steps)> {
     let load = async |path: &Path| {
         let code = Code::load(loading.engine, path, Some(loading.cache)).await;
         let code = code.with_context(|| format!("cannot use {}", path.display()))?;
@@ -425,25 +447,28 @@ async fn load(
         None => code.worker().map(|_| code.clone()),
     };
     let manifest = &app.manifest;
-    let environment = environment(&code, front.as_deref(), manifest, &loading)?;
+    let exported: Vec<_> = code
+        .classes()
+        .iter()
+        .map(|one| one.name.to_string())
+        .collect();
+    let steps = plan(&exported)?;
+    let classes = &steps.classes;
+    let environment = environment(&code, front.as_deref(), manifest, classes, &loading)?;
     let environment = Arc::new(environment);
     let options = object_options(manifest);
-    let front = front.map(|front| {
-        let options = worker_options(manifest, &options, environment.clone());
-        (front, options)
-    });
-    let mut served = Served::new(code, environment, options);
+    let mut served = Served::new(code, classes, environment, options);
+    let front = front.map(|front| (front, worker_options(manifest, &served)));
     served.whole_path = whole_path(&served, manifest)?;
-    served.share = manifest.share.clone();
-    Ok((served, front))
+    let shared = manifest.share.iter();
+    served.share = shared
+        .map(|(class, apps)| (classes.root(class).to_string(), apps.clone()))
+        .collect();
+    Ok((served, front, steps))
 }
 
-fn worker_options(
-    manifest: &Manifest,
-    objects: &Options,
-    environment: Arc<Environment>,
-) -> worker::Options {
-    let worker = &manifest.worker;
+fn worker_options(manifest: &Manifest, served: &Served) -> worker::Options {
+    let (worker, objects) = (&manifest.worker, &served.options);
     worker::Options {
         instances: worker.instances as usize,
         concurrent_requests: worker.concurrent_requests as usize,
@@ -451,7 +476,8 @@ fn worker_options(
         idle: objects.idle,
         drain: objects.drain,
         limits: objects.limits,
-        environment,
+        environment: served.environment.clone(),
+        tally: served.tally.clone(),
     }
 }
 

@@ -27,6 +27,8 @@ pub mod secrets;
 pub mod server;
 pub mod slow;
 pub mod socket;
+pub mod split;
+pub mod tally;
 pub mod trace;
 pub mod worker;
 

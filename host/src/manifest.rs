@@ -8,6 +8,7 @@
 //! (`DORMOUSE_*`), then `dormouse.toml`, then the default.
 
 mod bindings;
+mod migrations;
 mod reader;
 mod sql;
 
@@ -17,6 +18,7 @@ use std::path::{Path, PathBuf};
 
 use toml::de::{DeTable, DeValue};
 
+pub use migrations::{Migration, Rename};
 pub use reader::Mistake;
 use reader::{Mistakes, Section, integer, not_empty, string, strings};
 
@@ -49,6 +51,8 @@ pub struct Manifest {
     /// `[assets]`: a folder of files that are served as they are. Relative to the
     /// app's folder until the command line makes it absolute.
     pub assets: Option<PathBuf>,
+    /// What became of classes, oldest first.
+    pub migrations: Vec<Migration>,
     pub router: Router,
     pub serve: Serve,
 }
@@ -157,6 +161,7 @@ impl Manifest {
             worker: Worker::default(),
             outgoing: Policy::default(),
             assets: None,
+            migrations: Vec::new(),
             router: Router::default(),
             serve: Serve::default(),
         }
@@ -197,6 +202,7 @@ impl Manifest {
         let worker = read_worker(root.section("worker", &mut mistakes), &mut mistakes);
         let outgoing = read_outgoing(root.section("outgoing", &mut mistakes), &mut mistakes);
         let assets = read_assets(root.section("assets", &mut mistakes), &mut mistakes);
+        let migrations = migrations::read(&mut root, &mut mistakes);
         let router = read_router(root.section("router", &mut mistakes), &mut mistakes);
         let serve = read_serve(root.section("serve", &mut mistakes), &mut mistakes);
         let name_was_written = root.was_written("name");
@@ -219,6 +225,7 @@ impl Manifest {
             worker,
             outgoing,
             assets,
+            migrations,
             router,
             serve,
         })
@@ -558,6 +565,9 @@ mod tests {
             ca = "ca.pem"
             [assets]
             folder = "public"
+            [[migrations]]
+            tag = "v1"
+            deleted_classes = ["Old"]
             [router]
             whole_path = ["Room", "Store"]
             [serve]
@@ -615,6 +625,11 @@ mod tests {
                 ca: Some("ca.pem".into()),
             },
             assets: Some("public".into()),
+            migrations: vec![Migration {
+                tag: "v1".into(),
+                deleted_classes: vec!["Old".into()],
+                ..Migration::default()
+            }],
             router: Router {
                 whole_path: ["Room", "Store"].map(String::from).into(),
             },
@@ -635,7 +650,7 @@ mod tests {
         assert_eq!(
             mistakes("name = \"a\"\ncolour = 1\n"),
             [
-                "2:1: unknown key `colour`; known here: name, build, vars, namespaces, share, kv, databases, limits, worker, outgoing, assets, router, serve"
+                "2:1: unknown key `colour`; known here: name, build, vars, namespaces, share, kv, databases, limits, worker, outgoing, assets, migrations, router, serve"
             ]
         );
     }
@@ -654,7 +669,7 @@ mod tests {
             mistakes(text),
             [
                 "1:8: `name`: the name \"My App\" holds 'M'; use lower-case letters, digits and `-`, a letter first, at most 63",
-                "2:1: unknown key `speed`; known here: name, build, vars, namespaces, share, kv, databases, limits, worker, outgoing, assets, router, serve",
+                "2:1: unknown key `speed`; known here: name, build, vars, namespaces, share, kv, databases, limits, worker, outgoing, assets, migrations, router, serve",
                 "3:10: `vars.A B`: a name here has letters, digits and `_`, no digit first",
                 "3:27: `vars.N`: expected a string, found integer",
                 "5:14: `limits.memory_mib`: expected a whole number, found string",

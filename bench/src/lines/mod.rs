@@ -9,6 +9,7 @@ pub(crate) mod memory;
 pub(crate) mod rate;
 pub(crate) mod sockets;
 pub(crate) mod start;
+pub(crate) mod switch;
 
 pub(crate) use edit::Quantile;
 pub(crate) use growth::Growth;
@@ -287,6 +288,15 @@ fn single_costs() -> Vec<Line> {
             Takers::All,
             Some(Absolute(25.0)),
             Work::Start,
+        ),
+        line(
+            "deploy-switch",
+            "Going back to another version under load, with no failed request",
+            "ms",
+            Less,
+            Takers::Dormouse,
+            Some(Absolute(1000.0)),
+            Work::Switch,
         ),
     ]
 }

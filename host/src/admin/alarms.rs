@@ -57,7 +57,7 @@ pub(super) async fn retry(
     }
     let alarms = at.app.revive_alarm(&address, &retry.alarm).await;
     let alarms = alarms.map_err(|error| Refusal::failed(&error))?;
-    Ok(Json(describe(alarms, &address, &object)))
+    Ok(Json(describe(alarms, &class, &object)))
 }
 
 /// Runs an alarm now, instead of at its time. Answers with the object's alarms as they are
@@ -83,20 +83,20 @@ pub(super) async fn run(
     }
     let alarms = at.app.hasten_alarm(&address, &wish.alarm).await;
     let alarms = alarms.map_err(|error| Refusal::failed(&error))?;
-    Ok(Json(describe(alarms, &address, &object)))
+    Ok(Json(describe(alarms, &class, &object)))
 }
 
 pub(super) async fn of(app: &Handle, address: &Address, key: &str) -> Result<Vec<Alarm>, Refusal> {
     let alarms = app.alarms(address).await;
     let alarms = alarms.map_err(|error| Refusal::failed(&error))?;
-    Ok(describe(alarms, address, key))
+    Ok(describe(alarms, &app.class_name(&address.class), key))
 }
 
-fn describe(alarms: Vec<dormouse_storage::Alarm>, address: &Address, key: &str) -> Vec<Alarm> {
+fn describe(alarms: Vec<dormouse_storage::Alarm>, class: &str, key: &str) -> Vec<Alarm> {
     let describe = |alarm: dormouse_storage::Alarm| {
         let (cron, zone) = alarm.cron.map(|cron| (cron.expression, cron.zone)).unzip();
         Alarm {
-            class: address.class.to_string(),
+            class: class.to_owned(),
             object: key.to_owned(),
             name: alarm.name,
             scheduled_ms: alarm.scheduled_ms,

@@ -9,6 +9,7 @@ use utoipa::{IntoParams, ToSchema};
 pub use super::api_travel::*;
 pub use super::records::{Level, Record};
 pub use super::tokens::{Scope, Token};
+use crate::deploy::Parts;
 
 #[derive(Clone, Debug, Serialize, Deserialize, ToSchema)]
 pub struct Health {
@@ -99,7 +100,18 @@ pub struct Class {
 pub struct Deployments {
     /// The version that is served; none for code that was only named at the start.
     pub current: Option<u64>,
+    /// The version that is being rolled out beside it.
+    pub rollout: Option<Rollout>,
     pub versions: Vec<Deployment>,
+}
+
+/// A version that some objects and requests have.
+#[derive(Clone, Debug, Serialize, Deserialize, ToSchema)]
+pub struct Rollout {
+    pub version: u64,
+    /// So many of a hundred.
+    pub percent: u8,
+    pub since_ms: i64,
 }
 
 #[derive(Clone, Debug, Serialize, Deserialize, ToSchema)]
@@ -109,11 +121,26 @@ pub struct Deployment {
     pub component: String,
     /// Size of the component.
     pub bytes: u64,
+    /// SHA-256 of `worker.component`, if it has one.
+    pub worker: Option<String>,
+    /// Files of `[assets]`, and their size.
+    pub asset_files: u64,
+    pub asset_bytes: u64,
     pub classes: Vec<String>,
     pub created_ms: i64,
     /// The label of the token, or `command line`.
     pub by: String,
     pub note: String,
+    /// Why its rollout was taken back, if it was.
+    pub returned: Option<Returned>,
+}
+
+#[derive(Clone, Debug, Serialize, Deserialize, ToSchema)]
+pub struct Returned {
+    pub at_ms: i64,
+    /// How many of a hundred had it.
+    pub percent: u8,
+    pub reason: String,
 }
 
 /// SHA-256 digests in hexadecimal digits.
@@ -129,14 +156,41 @@ pub struct Deploy {
     pub manifest: String,
     /// SHA-256 of a component that was uploaded.
     pub component: String,
+    /// That of `worker.component`, if the manifest names one.
+    #[serde(default)]
+    pub worker: Option<String>,
+    /// That of the list of the files in `assets.folder`: JSON,
+    /// `{"files": {"index.html": {"sha256": "…", "bytes": 12}}}`.
+    #[serde(default)]
+    pub assets: Option<String>,
+    /// That of `outgoing.ca`.
+    #[serde(default)]
+    pub ca: Option<String>,
     #[serde(default)]
     pub note: String,
+    /// Only so many of a hundred, 1 to 99, have it for the time being.
+    #[serde(default)]
+    pub percent: Option<u8>,
     /// Only say what would change.
     #[serde(default)]
     pub plan: bool,
     /// Go on though classes with objects are gone; their data stays.
     #[serde(default)]
     pub remove_classes: bool,
+    /// Delete the objects of classes that migrations delete.
+    #[serde(default)]
+    pub delete_data: bool,
+}
+
+impl Deploy {
+    pub(crate) fn parts(&self) -> Parts {
+        Parts {
+            component: self.component.clone(),
+            worker: self.worker.clone(),
+            assets: self.assets.clone(),
+            ca: self.ca.clone(),
+        }
+    }
 }
 
 #[derive(Clone, Debug, Serialize, Deserialize, ToSchema)]
@@ -148,10 +202,76 @@ pub struct Deployed {
     pub classes: Vec<String>,
     pub added: Vec<String>,
     pub removed: Vec<RemovedClass>,
-    /// Component and manifest are what was served already.
+    /// Classes that go on under another name.
+    #[serde(default)]
+    pub renamed: Vec<RenamedClass>,
+    /// Classes whose objects go for good.
+    #[serde(default)]
+    pub deleted: Vec<RemovedClass>,
+    /// Code, files and manifest are what was served already.
     pub unchanged: bool,
     /// Settings that take effect when the host starts anew.
     pub after_restart: Vec<String>,
+    /// So many of a hundred have it, if not all.
+    #[serde(default)]
+    pub percent: Option<u8>,
+}
+
+#[derive(Clone, Debug, Serialize, Deserialize, ToSchema)]
+pub struct RenamedClass {
+    pub from: String,
+    pub to: String,
+}
+
+#[derive(Clone, Debug, Serialize, Deserialize, ToSchema)]
+pub struct SetRollout {
+    /// 1 to 99; 100 makes it the current version, 0 takes it back.
+    pub percent: u8,
+}
+
+/// What became of a rollout.
+#[derive(Clone, Debug, Serialize, Deserialize, ToSchema)]
+pub struct RolledOut {
+    /// The version that was being rolled out.
+    pub version: u64,
+    pub percent: u8,
+    /// The version that is current now.
+    pub current: Option<u64>,
+}
+
+#[derive(Clone, Debug, Default, Serialize, Deserialize, IntoParams)]
+#[into_params(parameter_in = Query)]
+pub struct Between {
+    pub from: u64,
+    pub to: u64,
+}
+
+/// How one version differs from another.
+#[derive(Clone, Debug, Serialize, Deserialize, ToSchema)]
+pub struct VersionDiff {
+    pub from: u64,
+    pub to: u64,
+    /// Lines of the manifest, ` `, `-` or `+` before each; none if it is the same.
+    pub manifest: Vec<String>,
+    /// Component, worker and certificates that differ.
+    pub parts: Vec<FileDiff>,
+    pub classes_added: Vec<String>,
+    pub classes_removed: Vec<String>,
+    pub assets: Vec<FileDiff>,
+}
+
+/// A file that was added (no `before`), removed (no `after`) or changed.
+#[derive(Clone, Debug, Serialize, Deserialize, ToSchema)]
+pub struct FileDiff {
+    pub name: String,
+    pub before: Option<Contents>,
+    pub after: Option<Contents>,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct Contents {
+    pub sha256: String,
+    pub bytes: u64,
 }
 
 #[derive(Clone, Debug, Serialize, Deserialize, ToSchema)]

@@ -1,5 +1,7 @@
 //! Deployments: versions of an app, uploads, going back.
 
+use std::ops::RangeInclusive;
+
 use axum::body::Body;
 use axum::extract::State as Shared;
 use bytes::Bytes;
@@ -9,12 +11,13 @@ use serde::Deserialize;
 
 use super::State;
 use super::api::{
-    Deploy, Deployed, Deployment, Deployments, Missing, Prune, Pruned, RemovedClass, RollBack,
+    self, Between, Contents, Deploy, Deployed, Deployment, Deployments, FileDiff, Missing, Prune,
+    Pruned, RemovedClass, RenamedClass, RollBack, RolledOut, SetRollout, VersionDiff,
 };
-use super::extract::{self, In, Json, Path, Read};
+use super::extract::{self, In, Json, Path, Query, Read};
 use super::refusal::Refusal;
-use crate::deploy::{NewVersion, Version};
-use crate::host::{DeployError, Plan};
+use crate::deploy::{Asset, Changed, NewVersion, Version};
+use crate::host::{self, Allow, DeployError, Plan};
 use crate::server::Problem;
 
 const MAX_BLOB_BYTES: usize = 256 << 20;
@@ -28,6 +31,11 @@ pub(super) async fn list(at: In<Read>) -> Json<Deployments> {
     let versions = catalog.versions().into_iter();
     Json(Deployments {
         current: catalog.current().map(|version| version.number),
+        rollout: catalog.rollout().map(|rollout| api::Rollout {
+            version: rollout.version,
+            percent: rollout.percent,
+            since_ms: rollout.since_ms,
+        }),
         versions: versions.map(describe).collect(),
     })
 }
@@ -51,7 +59,7 @@ pub(super) struct Blob {
     digest: String,
 }
 
-/// Uploads a component; its SHA-256 must be the digest.
+/// Uploads a file, 256 MiB at most; its SHA-256 must be the digest.
 #[utoipa::path(put, path = "/v1/apps/{app}/blobs/{digest}", tag = "deployments",
     params(("app" = String, Path), ("digest" = String, Path)),
     request_body(content = Vec<u8>, content_type = "application/wasm"),
@@ -81,8 +89,8 @@ pub(super) async fn deploy(
 ) -> Result<Json<Deployed>, Refusal> {
     let new = NewVersion {
         app: at.app.name().to_string(),
+        parts: wish.parts(),
         manifest: wish.manifest,
-        component: wish.component,
         by: at.token.label,
         note: wish.note,
     };
@@ -90,10 +98,84 @@ pub(super) async fn deploy(
         let plan = at.app.plan(&new).await?;
         return Ok(Json(report(None, plan)));
     }
-    let (version, plan) = at.app.deploy_version(new, wish.remove_classes).await?;
+    if let Some(percent) = wish.percent {
+        let percent = percent_of(percent, 1..=99)?;
+        let (version, plan) = at.app.begin_rollout(new, percent).await?;
+        tell(&version, "being rolled out");
+        let mut deployed = report(Some(version), plan);
+        deployed.percent = Some(percent);
+        return Ok(Json(deployed));
+    }
+    let allow = Allow {
+        remove_classes: wish.remove_classes,
+        delete_data: wish.delete_data,
+    };
+    let (version, plan) = at.app.deploy_version(new, allow).await?;
     tell(&version, "deployed");
     state.0.apps.settle(at.app).await?;
     Ok(Json(report(Some(version), plan)))
+}
+
+fn percent_of(percent: u8, allowed: RangeInclusive<u8>) -> Result<u8, Refusal> {
+    if allowed.contains(&percent) {
+        return Ok(percent);
+    }
+    let (low, high) = allowed.into_inner();
+    Err(Refusal::bad_request(format!(
+        "`percent` is {percent}; {low} to {high} can be asked for"
+    )))
+}
+
+/// Gives the version that is being rolled out to more objects and requests, or fewer.
+#[utoipa::path(post, path = "/v1/apps/{app}/rollout", tag = "deployments",
+    params(("app" = String, Path)), request_body = SetRollout,
+    responses((status = OK, body = RolledOut), (status = "4XX", body = Problem)))]
+pub(super) async fn set_rollout(
+    at: In<extract::Deploy>,
+    Json(wish): Json<SetRollout>,
+) -> Result<Json<RolledOut>, Refusal> {
+    let percent = percent_of(wish.percent, 0..=100)?;
+    let (host::RolledOut::To(rollout)
+    | host::RolledOut::All(rollout)
+    | host::RolledOut::TakenBack(rollout)) = at.app.set_rollout(percent).await?;
+    let (version, by) = (rollout.version, &*at.token.label);
+    tracing::info!(version, percent, by, "rolled out");
+    Ok(Json(RolledOut {
+        version,
+        percent,
+        current: at.app.catalog().current().map(|version| version.number),
+    }))
+}
+
+/// How one version differs from another.
+#[utoipa::path(get, path = "/v1/apps/{app}/deployments/diff", tag = "deployments",
+    params(("app" = String, Path), Between),
+    responses((status = OK, body = VersionDiff), (status = "4XX", body = Problem)))]
+pub(super) async fn diff(
+    at: In<Read>,
+    Query(between): Query<Between>,
+) -> Result<Json<VersionDiff>, Refusal> {
+    let Between { from, to } = between;
+    let found = at.app.catalog().difference(from, to);
+    let found = found.map_err(DeployError::from)?;
+    let contents = |asset: Asset| Contents {
+        sha256: asset.sha256,
+        bytes: asset.bytes,
+    };
+    let file = |one: Changed| FileDiff {
+        name: one.name,
+        before: one.before.map(contents),
+        after: one.after.map(contents),
+    };
+    Ok(Json(VersionDiff {
+        from,
+        to,
+        manifest: found.manifest,
+        parts: found.parts.into_iter().map(file).collect(),
+        classes_added: found.classes_added,
+        classes_removed: found.classes_removed,
+        assets: found.assets.into_iter().map(file).collect(),
+    }))
 }
 
 /// Serves an earlier version: the one before the current, or a given one.
@@ -140,27 +222,43 @@ fn tell(version: &Version, what: &str) {
 fn describe(version: Version) -> Deployment {
     Deployment {
         version: version.number,
-        component: version.component,
+        component: version.parts.component,
         bytes: version.bytes,
+        worker: version.parts.worker,
+        asset_files: version.asset_files,
+        asset_bytes: version.asset_bytes,
         classes: version.classes,
         created_ms: version.created_ms,
         by: version.by,
         note: version.note,
+        returned: version.returned.map(|one| api::Returned {
+            at_ms: one.at_ms,
+            percent: one.percent,
+            reason: one.reason,
+        }),
     }
 }
 
 fn report(version: Option<Version>, plan: Plan) -> Deployed {
-    let removed = plan.removed.into_iter();
+    let classes = |list: Vec<(String, usize)>| {
+        let classes = list.into_iter();
+        let classes = classes.map(|(class, objects)| RemovedClass { class, objects });
+        classes.collect()
+    };
+    let renamed = plan.renamed.into_iter();
     Deployed {
         version: version.map(|version| version.number),
         from: plan.from,
         classes: plan.classes,
         added: plan.added,
-        removed: removed
-            .map(|(class, objects)| RemovedClass { class, objects })
+        removed: classes(plan.removed),
+        renamed: renamed
+            .map(|(from, to)| RenamedClass { from, to })
             .collect(),
+        deleted: classes(plan.deleted),
         unchanged: plan.unchanged,
         after_restart: plan.after_restart.into_iter().map(str::to_owned).collect(),
+        percent: None,
     }
 }
 
@@ -170,14 +268,24 @@ impl From<DeployError> for Refusal {
         let detail = error.to_string();
         match error {
             DeployError::Catalog(Catalog::Io { .. } | Catalog::Damaged { .. })
-            | DeployError::Storage(_) => Self::failed(&error.into()),
+            | DeployError::Storage(_)
+            | DeployError::NotDeleted(_) => Self::failed(&error.into()),
             DeployError::Catalog(
-                Catalog::NoVersion { .. } | Catalog::NoEarlier { .. } | Catalog::NoBlob { .. },
+                Catalog::NoVersion { .. }
+                | Catalog::NoEarlier { .. }
+                | Catalog::NoBlob { .. }
+                | Catalog::NoRollout,
             ) => Self::not_found(detail),
             DeployError::RemovesClasses { .. } => Self::new(
                 StatusCode::CONFLICT,
                 "urn:dormouse:problem:removes-classes",
                 "Classes would be gone",
+                detail,
+            ),
+            DeployError::DeletesData { .. } => Self::new(
+                StatusCode::CONFLICT,
+                "urn:dormouse:problem:deletes-data",
+                "Objects would be deleted",
                 detail,
             ),
             _ => Self::new(

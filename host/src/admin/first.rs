@@ -25,7 +25,7 @@ use super::refusal::Refusal;
 use super::tokens::{Scope, Tokens};
 use super::{Door, health};
 use crate::clock::Clock;
-use crate::deploy::{Catalog, NewVersion, check_whole, read_manifest};
+use crate::deploy::{Catalog, NewVersion};
 use crate::host::{self, DeployError};
 use crate::server::Tls;
 
@@ -155,10 +155,13 @@ async fn deploy(
 ) -> Result<Json<Deployed>, Refusal> {
     let token = authorize(&state.0.tokens, &headers, Scope::Deploy, Some(&app))?;
     let catalog = &state.0.catalog;
-    let manifest = read_manifest(&wish.manifest, &app).map_err(DeployError::from)?;
-    check_whole(&manifest).map_err(DeployError::from)?;
-    let component = catalog.blob(&wish.component).map_err(DeployError::from)?;
-    let report = host::inspect(&component).await;
+    if wish.percent.is_some() {
+        return Err(DeployError::OtherClasses.into());
+    }
+    let parts = wish.parts();
+    let assembled = catalog.assemble(&app, &wish.manifest, &parts);
+    let assembled = assembled.map_err(DeployError::from)?;
+    let report = host::inspect(&assembled.component).await;
     let report =
         report.map_err(|error| DeployError::Refused(format!("{:#}", error.root_cause())))?;
     if let Some(why) = report.refused {
@@ -175,18 +178,21 @@ async fn deploy(
         added: classes.clone(),
         classes: classes.clone(),
         removed: Vec::new(),
+        renamed: Vec::new(),
+        deleted: Vec::new(),
         unchanged: false,
         after_restart: Vec::new(),
+        percent: None,
     };
     if !wish.plan {
         let new = NewVersion {
-            app: manifest.name,
+            app: assembled.manifest.name,
             manifest: wish.manifest,
-            component: wish.component,
+            parts,
             by: token.label,
             note: wish.note,
         };
-        let version = catalog.add(new, classes, Clock::system().unix_ms());
+        let version = catalog.add(new, classes, catalog.classes(), Clock::system().unix_ms());
         deployed.version = Some(version.map_err(DeployError::from)?.number);
         state.0.deployed.notify_one();
     }

@@ -174,6 +174,8 @@ fn router(state: State) -> (axum::Router, utoipa::openapi::OpenApi) {
         .routes(routes!(deployments::missing))
         .routes(routes!(deployments::upload))
         .routes(routes!(deployments::roll_back))
+        .routes(routes!(deployments::set_rollout))
+        .routes(routes!(deployments::diff))
         .routes(routes!(deployments::prune))
         .routes(routes!(objects::list))
         .routes(routes!(objects::show, travel::delete))

@@ -184,15 +184,16 @@ pub(super) async fn all_sockets(at: In<Read>) -> Json<Vec<Socket>> {
 
 fn sockets_of(app: &Handle, address: &Address, key: &str) -> Vec<Socket> {
     let sockets = app.sockets(address).into_iter();
+    let class = app.class_name(&address.class);
     sockets
-        .map(|socket| describe_socket(socket, address, key))
+        .map(|socket| describe_socket(socket, &class, key))
         .collect()
 }
 
-fn describe_socket(socket: SocketInfo, address: &Address, key: &str) -> Socket {
+fn describe_socket(socket: SocketInfo, class: &str, key: &str) -> Socket {
     Socket {
         id: socket.id,
-        class: address.class.to_string(),
+        class: class.to_owned(),
         object: key.to_owned(),
         tags: socket.tags,
         state: match socket.state {
@@ -230,7 +231,7 @@ fn millis(since: Duration) -> i64 {
 
 async fn find(app: &Handle, address: &Address) -> Result<Option<host::Object>, Refusal> {
     let listed = app.objects(ObjectQuery {
-        class: Some(address.class.to_string()),
+        class: Some(app.class_name(&address.class).to_string()),
         prefix: String::new(),
         state: None,
         after: None,

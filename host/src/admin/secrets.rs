@@ -83,6 +83,12 @@ impl From<SecretError> for Refusal {
                 "The secret is needed",
                 detail,
             ),
+            SecretError::Rollout(_) => Self::new(
+                StatusCode::CONFLICT,
+                "urn:dormouse:problem:rollout",
+                "A version is being rolled out",
+                detail,
+            ),
             SecretError::Kept(_) | SecretError::NotLoaded(_) => Self::failed(&error.into()),
         }
     }

@@ -252,6 +252,9 @@ pub(super) struct Door {
     /// this machine only; a free one if it is taken]
     #[arg(long, value_name = "ADDRESS", env = "DORMOUSE_ADMIN", value_parser = admin_address)]
     pub(super) admin: Option<AdminAt>,
+    /// Let `[[migrations]]` in dormouse.toml delete the objects of classes, with their history
+    #[arg(long)]
+    pub(super) delete_data: bool,
     /// How long requests at work may take to finish when the host stops
     #[arg(long, value_name = "SECONDS", env = "DORMOUSE_SHUTDOWN_TIMEOUT", default_value = "10", value_parser = seconds)]
     pub(super) shutdown_timeout: Duration,

@@ -288,6 +288,7 @@ async fn start(
     let host = loop {
         let mut host = Host::builder(built.app.clone())
             .data(settings.data.clone())
+            .delete_data(door.delete_data)
             .listen(settings.listen);
         if let Some(held) = held {
             host = held.build(host, &settings.data)?;

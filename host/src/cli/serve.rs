@@ -3,13 +3,11 @@
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::path::Path;
 
-use anyhow::Context as _;
-
 use super::operate::{self, FirstToken};
 use super::project::Project;
 use super::stop::{self, Stop};
 use super::{args, logging, system, terminal, traces};
-use crate::deploy::{self, Catalog, Choice, NewVersion};
+use crate::deploy::{self, Catalog, Choice, NewVersion, Parcel};
 use crate::host::{App, Host, Settings};
 use crate::manifest::Manifest;
 use crate::server::Tls;
@@ -29,6 +27,7 @@ pub(super) async fn run(args: args::Serve) -> anyhow::Result<()> {
     let address = settings.listen;
     let mut host = Host::builder(choice.app)
         .data(settings.data)
+        .delete_data(args.door.delete_data)
         .listen(address);
     let public = tls(args.tls.certificates.as_deref(), args.tls.key.as_deref())?;
     let scheme = if public.is_some() { "https" } else { "http" };
@@ -42,12 +41,15 @@ pub(super) async fn run(args: args::Serve) -> anyhow::Result<()> {
         host = host.start() => host.map_err(|error| explain(error, address))?,
         () = stop.asked() => return Ok(()),
     };
-    if let Some(new) = choice.new
-        && let Err(error) = host.record_seed(new).await
-    {
-        terminal::warning(format_args!(
-            "this version cannot be rolled back to, it was not kept: {error:#}"
-        ));
+    match choice.new {
+        None => host.resume_rollout().await,
+        Some((new, parcel)) => {
+            if let Err(error) = host.record_seed(new, parcel).await {
+                terminal::warning(format_args!(
+                    "this version cannot be rolled back to, it was not kept: {error:#}"
+                ));
+            }
+        }
     }
     announce(&manifest, &host, scheme);
     let admin = operate::open(&host, &args.door, admin_tls, records, FirstToken::Show).await?;
@@ -109,18 +111,18 @@ fn tls(certificates: Option<&Path>, key: Option<&Path>) -> anyhow::Result<Option
     Ok(tls.transpose()?)
 }
 
-async fn named(project: &Project) -> anyhow::Result<(App, NewVersion)> {
+async fn named(project: &Project) -> anyhow::Result<(App, NewVersion, Parcel)> {
     let component = project.built_component().await?;
-    let wasm = std::fs::read(&component)
-        .with_context(|| format!("cannot read {}", component.display()))?;
+    let app = project.app(component)?;
+    let parcel = Parcel::of(&app)?;
     let new = NewVersion {
         app: project.manifest.name.clone(),
         manifest: project.manifest_text.clone(),
-        component: deploy::digest(&wasm),
+        parts: parcel.parts.clone(),
         by: "command line".to_owned(),
         note: String::new(),
     };
-    Ok((project.app(component)?, new))
+    Ok((app, new, parcel))
 }
 
 /// What the host is to do, from flags and environment over the manifest.

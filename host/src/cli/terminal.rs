@@ -5,7 +5,7 @@
 //! are let be.
 
 use std::fmt::Display;
-use std::io::Write as _;
+use std::io::{IsTerminal as _, Write as _};
 use std::path::Path;
 
 use anstyle::{AnsiColor, Style};
@@ -17,6 +17,43 @@ const WARNING: Style = AnsiColor::Yellow.on_default().bold();
 /// Progress: a verb and what it is done to, on stderr.
 pub(super) fn status(verb: &str, rest: impl Display) {
     let _ = writeln!(anstream::stderr(), "{GOOD}{verb:>12}{GOOD:#} {rest}");
+}
+
+/// A status that changes until it ends; without a terminal only the end is told.
+pub(super) struct Progress {
+    verb: &'static str,
+    seen: bool,
+}
+
+impl Progress {
+    pub(super) fn new(verb: &'static str) -> Self {
+        let seen = std::io::stderr().is_terminal();
+        Self { verb, seen }
+    }
+
+    pub(super) fn show(&self, rest: impl Display) {
+        if self.seen {
+            let mut stderr = anstream::stderr().lock();
+            let verb = self.verb;
+            let line = write!(stderr, "\r\x1b[K{GOOD}{verb:>12}{GOOD:#} {rest}");
+            let _ = line.and_then(|()| stderr.flush());
+        }
+    }
+
+    pub(super) fn end(self, rest: impl Display) {
+        if self.seen {
+            let _ = write!(anstream::stderr(), "\r\x1b[K");
+        }
+        status(self.verb, rest);
+    }
+}
+
+impl Drop for Progress {
+    fn drop(&mut self) {
+        if self.seen {
+            let _ = write!(anstream::stderr(), "\r\x1b[K");
+        }
+    }
 }
 
 pub(super) fn warning(text: impl Display) {

@@ -1,26 +1,56 @@
 //! Catalog: `deployments/` in an app's data folder.
 //!
-//! `catalog.json` lists the versions and names the current one; `blobs/` holds
-//! components by their SHA-256. A blob is durable before a version names it, and the
-//! list is replaced as a whole, so a crash leaves the old list or the new one.
-//! One process writes: the one that holds the data folder.
+//! `catalog.json` lists the versions, names the current one and the one that is being
+//! rolled out, and knows where classes keep their objects; `blobs/` holds files by their
+//! SHA-256. A blob is durable before a version names it, and the list is replaced as a
+//! whole, so a crash leaves the old list or the new one. One process writes: the one that
+//! holds the data folder.
 
 use std::collections::BTreeSet;
 use std::fs;
-use std::io::{self, Write as _};
+use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use serde::{Deserialize, Serialize};
-use sha2::{Digest as _, Sha256};
 
+use super::blobs::{AssetList, Blobs, digest, io_error, replace};
+use super::classes::Classes;
+use super::parcel::Parcel;
 use crate::host::App;
 use crate::manifest::{Manifest, Mistake};
 
 const FOLDER: &str = "deployments";
 const LIST: &str = "catalog.json";
-const BLOBS: &str = "blobs";
-const FORMAT: u32 = 1;
+/// The ids of objects that are being deleted, by root.
+const DELETING: &str = "deleting";
+/// 1 had versions of one component alone.
+const FORMAT: u32 = 2;
+
+/// Digests of what a version consists of beside its manifest.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Parts {
+    pub component: String,
+    /// `worker.component`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub worker: Option<String>,
+    /// The list of the files in `assets.folder`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub assets: Option<String>,
+    /// `outgoing.ca`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub ca: Option<String>,
+}
+
+impl Parts {
+    /// All of them, but for the files that the list of assets names.
+    pub fn digests(&self) -> impl Iterator<Item = &String> {
+        let others = [&self.worker, &self.assets, &self.ca];
+        [&self.component]
+            .into_iter()
+            .chain(others.into_iter().flatten())
+    }
+}
 
 /// One deployment. Immutable; only which one is current changes.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -29,33 +59,70 @@ pub struct Version {
     pub app: String,
     /// The text of `dormouse.toml`.
     pub manifest: String,
-    /// SHA-256 of the component.
-    pub component: String,
+    #[serde(flatten)]
+    pub parts: Parts,
     /// Size of the component.
     pub bytes: u64,
+    /// Size of the files in `[assets]`, and their number.
+    #[serde(default)]
+    pub asset_bytes: u64,
+    #[serde(default)]
+    pub asset_files: u64,
     pub classes: Vec<String>,
     /// Since 1970.
     pub created_ms: i64,
     /// Who deployed it.
     pub by: String,
     pub note: String,
+    /// Why its rollout was taken back, if it was.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub returned: Option<Returned>,
 }
 
-/// A version that has no number yet; its component need not be kept yet.
+/// The end of a rollout before its time.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Returned {
+    pub at_ms: i64,
+    pub percent: u8,
+    pub reason: String,
+}
+
+/// A version that some objects and requests have, beside the current one.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Rollout {
+    pub version: u64,
+    /// 1 to 99.
+    pub percent: u8,
+    pub since_ms: i64,
+}
+
+/// A version that has no number yet; its parts need not be kept yet.
 #[derive(Clone, Debug)]
 pub struct NewVersion {
     pub app: String,
     pub manifest: String,
-    pub component: String,
+    pub parts: Parts,
     pub by: String,
     pub note: String,
 }
 
 impl NewVersion {
-    /// The same for the same component under the same manifest.
+    /// The same for the same parts under the same manifest.
     #[must_use]
     pub fn identity(&self) -> String {
-        digest(format!("{}\n{}\n{}", self.app, self.component, self.manifest).as_bytes())
+        let Parts {
+            component,
+            worker,
+            assets,
+            ca,
+        } = &self.parts;
+        let mut text = format!("{}\n{component}\n{}", self.app, self.manifest);
+        for (key, part) in [("worker", worker), ("assets", assets), ("ca", ca)] {
+            if let Some(part) = part {
+                text = format!("{text}\n{key} {part}");
+            }
+        }
+        digest(text.as_bytes())
     }
 }
 
@@ -64,6 +131,10 @@ struct List {
     format: u32,
     next: u64,
     current: Option<u64>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    rollout: Option<Rollout>,
+    #[serde(default)]
+    classes: Classes,
     /// What the command line named when it last named something new.
     seed: Option<String>,
     versions: Vec<Version>,
@@ -79,6 +150,7 @@ pub struct Pruned {
 #[derive(Debug)]
 pub struct Catalog {
     folder: PathBuf,
+    blobs: Blobs,
     list: Mutex<List>,
 }
 
@@ -101,14 +173,15 @@ pub enum Error {
     NoVersion { number: u64 },
     #[error("there is no version before {number} to go back to")]
     NoEarlier { number: u64 },
+    #[error("no version is being rolled out; begin with `dormouse deploy --percent 10`")]
+    NoRollout,
     #[error("the bytes sent have the digest {found}, not {named}; send them again")]
     WrongDigest { named: String, found: String },
-    #[error("no component {digest} has been uploaded")]
+    #[error("no file {digest} has been uploaded")]
     NoBlob { digest: String },
-    #[error(
-        "`{key}` names a file beside the component, and only the component is sent; serve the app \
-         from its folder, `dormouse serve DIR` on the host's machine"
-    )]
+    #[error("the files of `assets.folder` cannot be kept: {why}")]
+    BadAssets { why: String },
+    #[error("the manifest names `{key}`, and it was not sent; deploy with a newer `dormouse`")]
     NotWhole { key: &'static str },
     #[error("the manifest has mistakes:{}", lines(mistakes))]
     Manifest { mistakes: Vec<Mistake> },
@@ -130,12 +203,15 @@ impl Catalog {
                 format: FORMAT,
                 next: 1,
                 current: None,
+                rollout: None,
+                classes: Classes::default(),
                 seed: None,
                 versions: Vec::new(),
             },
             Err(source) => return Err(io_error("reading", &path)(source)),
         };
         Ok(Self {
+            blobs: Blobs::in_folder(&folder),
             folder,
             list: Mutex::new(list),
         })
@@ -175,72 +251,111 @@ impl Catalog {
         let list = self.lock();
         let number = list.current.unwrap_or_default();
         let mut older = list.versions.iter().rev();
-        let earlier = older.find(|version| version.number < number);
+        let earlier = older.find(|version| version.number < number && version.returned.is_none());
         earlier.cloned().ok_or(Error::NoEarlier { number })
     }
 
-    /// What a version serves.
+    /// The version that is being rolled out beside the current one.
+    #[must_use]
+    pub fn rollout(&self) -> Option<Rollout> {
+        self.lock().rollout
+    }
+
+    /// Where classes keep their objects.
+    #[must_use]
+    pub fn classes(&self) -> Classes {
+        self.lock().classes.clone()
+    }
+
+    /// What a version serves; makes the folder of its assets if need be.
     pub fn app(&self, version: &Version) -> Result<App, Error> {
-        let component = self.blob(&version.component)?;
+        self.assemble(&version.app, &version.manifest, &version.parts)
+    }
+
+    /// What a version would serve. Everything that the manifest names must be there.
+    pub fn assemble(&self, app: &str, manifest: &str, parts: &Parts) -> Result<App, Error> {
+        let mut manifest = read_manifest(manifest, app)?;
+        let part = |key, named: bool, part: &Option<String>| match (named, part) {
+            (true, None) => Err(Error::NotWhole { key }),
+            (true, Some(digest)) => self.blob(digest).map(Some),
+            (false, _) => Ok(None),
+        };
+        let worker = part(
+            "worker.component",
+            manifest.worker.component.is_some(),
+            &parts.worker,
+        )?;
+        manifest.outgoing.ca = part("outgoing.ca", manifest.outgoing.ca.is_some(), &parts.ca)?;
+        if manifest.assets.is_some() {
+            let key = "assets.folder";
+            let list = parts.assets.as_deref().ok_or(Error::NotWhole { key })?;
+            manifest.assets = Some(self.blobs.asset_folder(list)?);
+        }
         Ok(App {
-            manifest: read_manifest(&version.manifest, &version.app)?,
-            component,
-            worker: None,
+            manifest,
+            component: self.blob(&parts.component)?,
+            worker,
         })
     }
 
-    /// The file of a component that was uploaded.
+    /// The file of something that was uploaded.
     pub fn blob(&self, digest: &str) -> Result<PathBuf, Error> {
-        let path = self.blob_path(digest);
-        match is_digest(digest) && path.is_file() {
-            true => Ok(path),
-            false => Err(Error::NoBlob {
-                digest: digest.to_owned(),
-            }),
-        }
+        self.blobs.find(digest)
+    }
+
+    /// Its size.
+    pub fn blob_bytes(&self, digest: &str) -> Result<u64, Error> {
+        self.blobs.size(digest)
     }
 
     /// Keeps bytes under their digest, durably.
     pub fn put_blob(&self, named: &str, bytes: &[u8]) -> Result<(), Error> {
-        let found = digest(bytes);
-        if found != named {
-            return Err(Error::WrongDigest {
-                named: named.to_owned(),
-                found,
-            });
-        }
-        if self.blob(named).is_ok() {
-            return Ok(());
-        }
-        replace(&self.blob_path(named), bytes)
+        self.blobs.put(named, bytes)
     }
 
-    /// Writes a version down and makes it the current one.
+    /// The files of a version's `[assets]`.
+    pub fn assets(&self, version: &Version) -> Result<AssetList, Error> {
+        let list = version.parts.assets.as_deref();
+        let list = list.map(|digest| self.blobs.asset_list(digest));
+        Ok(list.transpose()?.unwrap_or_default())
+    }
+
+    /// Writes a version down and makes it the current one, with the classes as they are
+    /// from then on; one write, so a crash leaves both or neither.
     pub fn add(
         &self,
         new: NewVersion,
-        classes: Vec<String>,
+        served: Vec<String>,
+        classes: Classes,
         now_ms: i64,
     ) -> Result<Version, Error> {
-        let bytes = self.blob(&new.component)?;
-        let bytes = fs::metadata(&bytes)
-            .map_err(io_error("reading", &bytes))?
-            .len();
+        let version = self.describe(new, served, now_ms)?;
         self.change(|list| {
-            let version = Version {
-                number: list.next,
-                app: new.app,
-                manifest: new.manifest,
-                component: new.component,
-                bytes,
-                classes,
-                created_ms: now_ms,
-                by: new.by,
-                note: new.note,
-            };
-            list.next += 1;
+            list.take_back("another version was deployed", now_ms);
+            let version = list.push(version);
             list.current = Some(version.number);
-            list.versions.push(version.clone());
+            list.classes = classes;
+            version
+        })
+    }
+
+    /// Writes a version down that is to be rolled out beside the current one.
+    pub fn add_rollout(
+        &self,
+        new: NewVersion,
+        served: Vec<String>,
+        percent: u8,
+        now_ms: i64,
+    ) -> Result<Version, Error> {
+        let version = self.describe(new, served, now_ms)?;
+        self.change(|list| {
+            list.take_back("another version was deployed", now_ms);
+            let version = list.push(version);
+            list.rollout = Some(Rollout {
+                version: version.number,
+                percent,
+                since_ms: now_ms,
+            });
             version
         })
     }
@@ -249,29 +364,129 @@ impl Catalog {
     pub fn add_seed(
         &self,
         new: NewVersion,
-        component: &[u8],
-        classes: Vec<String>,
+        parcel: &Parcel,
+        served: Vec<String>,
         now_ms: i64,
     ) -> Result<Version, Error> {
         let seed = new.identity();
-        self.put_blob(&new.component, component)?;
-        let version = self.add(new, classes, now_ms)?;
-        self.change(|list| list.seed = Some(seed))?;
-        Ok(version)
+        for file in &parcel.files {
+            if self.blob(&file.digest).is_err() {
+                self.put_blob(&file.digest, &file.read()?)?;
+            }
+        }
+        let version = self.describe(new, served, now_ms)?;
+        self.change(|list| {
+            list.take_back("another version was deployed", now_ms);
+            let version = list.push(version);
+            list.current = Some(version.number);
+            list.seed = Some(seed);
+            version
+        })
     }
 
-    pub fn set_current(&self, number: u64) -> Result<(), Error> {
+    fn describe(
+        &self,
+        new: NewVersion,
+        classes: Vec<String>,
+        now_ms: i64,
+    ) -> Result<Version, Error> {
+        for digest in new.parts.digests() {
+            self.blob(digest)?;
+        }
+        let list = new.parts.assets.as_deref();
+        let list = list
+            .map(|digest| self.blobs.asset_list(digest))
+            .transpose()?;
+        let assets = list.unwrap_or_default().files;
+        for asset in assets.values() {
+            self.blob(&asset.sha256)?;
+        }
+        Ok(Version {
+            number: 0,
+            app: new.app,
+            manifest: new.manifest,
+            bytes: self.blobs.size(&new.parts.component)?,
+            asset_bytes: assets.values().map(|asset| asset.bytes).sum(),
+            asset_files: assets.len() as u64,
+            parts: new.parts,
+            classes,
+            created_ms: now_ms,
+            by: new.by,
+            note: new.note,
+            returned: None,
+        })
+    }
+
+    /// Makes a version the current one for all.
+    pub fn set_current(&self, number: u64, classes: Classes) -> Result<(), Error> {
         self.version(number)?;
-        self.change(|list| list.current = Some(number))
+        self.change(|list| {
+            list.current = Some(number);
+            list.rollout = None;
+            list.classes = classes;
+        })
     }
 
-    /// Forgets all versions but the newest `keep` and the current one.
+    /// Gives the version that is being rolled out to so many of a hundred.
+    pub fn set_percent(&self, percent: u8) -> Result<Rollout, Error> {
+        let mut rollout = self.rollout().ok_or(Error::NoRollout)?;
+        rollout.percent = percent;
+        self.change(|list| list.rollout = Some(rollout))?;
+        Ok(rollout)
+    }
+
+    /// Ends a rollout; the current version is everybody's.
+    pub fn take_back(&self, reason: &str, now_ms: i64) -> Result<Rollout, Error> {
+        let rollout = self.rollout().ok_or(Error::NoRollout)?;
+        self.change(|list| list.take_back(reason, now_ms))?;
+        Ok(rollout)
+    }
+
+    /// The classes as they are from now on, for code that is no version.
+    pub fn set_classes(&self, classes: Classes) -> Result<(), Error> {
+        if self.lock().classes == classes {
+            return Ok(());
+        }
+        self.change(|list| list.classes = classes)
+    }
+
+    /// The ids of a root's objects, which are about to be deleted. They are written down
+    /// first: what a crash leaves half deleted is found in no list any more.
+    pub fn begin_deletion(
+        &self,
+        root: &str,
+        ids: BTreeSet<[u8; 32]>,
+    ) -> Result<BTreeSet<[u8; 32]>, Error> {
+        let path = self.folder.join(DELETING).join(root);
+        let mut all = ids;
+        match fs::read(&path) {
+            Ok(bytes) => all.extend(bytes.chunks_exact(32).map(|id| {
+                <[u8; 32]>::try_from(id).expect("chunks have the size that was asked for")
+            })),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => (),
+            Err(source) => return Err(io_error("reading", &path)(source)),
+        }
+        let bytes: Vec<u8> = all.iter().flatten().copied().collect();
+        replace(&path, &bytes)?;
+        Ok(all)
+    }
+
+    /// No byte of a root's objects is left.
+    pub fn end_deletion(&self, root: &str) -> Result<(), Error> {
+        self.change(|list| list.classes.deleted(root))?;
+        let path = self.folder.join(DELETING).join(root);
+        fs::remove_file(&path).map_err(io_error("deleting", &path))
+    }
+
+    /// Forgets all versions but the newest `keep`, the current one and the one that is
+    /// being rolled out.
     pub fn prune(&self, keep: usize) -> Result<Pruned, Error> {
         let mut pruned = Pruned::default();
         self.change(|list| {
             let newest = list.versions.iter().rev().take(keep);
             let mut kept: BTreeSet<u64> = newest.map(|version| version.number).collect();
             kept.extend(list.current);
+            kept.extend(list.rollout.map(|rollout| rollout.version));
             let gone = list
                 .versions
                 .iter()
@@ -279,31 +494,15 @@ impl Catalog {
             pruned.versions = gone.map(|version| version.number).collect();
             list.versions.retain(|one| kept.contains(&one.number));
         })?;
-        let blobs = self.folder.join(BLOBS);
-        let used: BTreeSet<String> = self
-            .versions()
-            .into_iter()
-            .map(|one| one.component)
-            .collect();
-        let entries = match fs::read_dir(&blobs) {
-            Ok(entries) => entries,
-            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(pruned),
-            Err(source) => return Err(io_error("reading", &blobs)(source)),
-        };
-        for entry in entries.flatten() {
-            let name = entry.file_name().to_string_lossy().into_owned();
-            if used.contains(&name) {
-                continue;
-            }
-            let path = entry.path();
-            pruned.bytes += entry.metadata().map_or(0, |metadata| metadata.len());
-            fs::remove_file(&path).map_err(io_error("deleting", &path))?;
+        let (mut blobs, mut lists) = (BTreeSet::new(), BTreeSet::new());
+        for version in self.versions() {
+            blobs.extend(version.parts.digests().cloned());
+            let assets = self.assets(&version)?.files.into_values();
+            blobs.extend(assets.map(|asset| asset.sha256));
+            lists.extend(version.parts.assets);
         }
+        pruned.bytes = self.blobs.keep_only(&blobs, &lists)?;
         Ok(pruned)
-    }
-
-    fn blob_path(&self, digest: &str) -> PathBuf {
-        self.folder.join(BLOBS).join(digest)
     }
 
     fn lock(&self) -> MutexGuard<'_, List> {
@@ -314,6 +513,7 @@ impl Catalog {
     fn change<T>(&self, change: impl FnOnce(&mut List) -> T) -> Result<T, Error> {
         let mut list = self.lock();
         let mut changed = list.clone();
+        changed.format = FORMAT;
         let answer = change(&mut changed);
         let text = serde_json::to_vec_pretty(&changed).expect("a list is plain data");
         replace(&self.folder.join(LIST), &text)?;
@@ -323,6 +523,28 @@ impl Catalog {
 }
 
 impl List {
+    fn take_back(&mut self, reason: &str, now_ms: i64) {
+        let Some(rollout) = self.rollout.take() else {
+            return;
+        };
+        let mut versions = self.versions.iter_mut();
+        let version = versions.find(|one| one.number == rollout.version);
+        if let Some(version) = version {
+            version.returned = Some(Returned {
+                at_ms: now_ms,
+                percent: rollout.percent,
+                reason: reason.to_owned(),
+            });
+        }
+    }
+
+    fn push(&mut self, mut version: Version) -> Version {
+        version.number = self.next;
+        self.next += 1;
+        self.versions.push(version.clone());
+        version
+    }
+
     fn find(&self, number: u64) -> Option<&Version> {
         self.versions
             .iter()
@@ -330,21 +552,8 @@ impl List {
     }
 }
 
-/// Whether the component is all there is to an app.
-pub(crate) fn check_whole(manifest: &Manifest) -> Result<(), Error> {
-    let keys = [
-        ("worker.component", manifest.worker.component.is_some()),
-        ("assets.folder", manifest.assets.is_some()),
-        ("outgoing.ca", manifest.outgoing.ca.is_some()),
-    ];
-    match keys.into_iter().find(|(_, given)| *given) {
-        Some((key, _)) => Err(Error::NotWhole { key }),
-        None => Ok(()),
-    }
-}
-
 /// The manifest of a version, checked.
-pub(crate) fn read_manifest(text: &str, app: &str) -> Result<Manifest, Error> {
+fn read_manifest(text: &str, app: &str) -> Result<Manifest, Error> {
     Manifest::parse(text, Some(app)).map_err(|mistakes| Error::Manifest { mistakes })
 }
 
@@ -354,129 +563,14 @@ fn read_list(path: &Path, text: &[u8]) -> Result<List, Error> {
         why,
     };
     let list: List = serde_json::from_slice(text).map_err(|error| damaged(error.to_string()))?;
-    if list.format != FORMAT {
+    if !(1..=FORMAT).contains(&list.format) {
         return Err(damaged(format!(
-            "its format is {}, this host knows {FORMAT}",
+            "its format is {}, this host knows 1 to {FORMAT}",
             list.format
         )));
     }
     Ok(list)
 }
 
-/// SHA-256 in hexadecimal digits.
-pub(crate) fn digest(bytes: &[u8]) -> String {
-    let sum = Sha256::digest(bytes);
-    sum.iter().map(|byte| format!("{byte:02x}")).collect()
-}
-
-fn is_digest(text: &str) -> bool {
-    text.len() == 64 && text.bytes().all(|digit| digit.is_ascii_hexdigit())
-}
-
-/// Writes a file as a whole, durably.
-fn replace(path: &Path, bytes: &[u8]) -> Result<(), Error> {
-    let folder = path.parent().expect("the file is in a folder");
-    let partial = path.with_extension("partial");
-    let write = || {
-        fs::create_dir_all(folder)?;
-        let mut file = fs::File::create(&partial)?;
-        file.write_all(bytes)?;
-        file.sync_all()?;
-        fs::rename(&partial, path)?;
-        fs::File::open(folder)?.sync_all()
-    };
-    write().map_err(io_error("writing", path))
-}
-
-fn io_error(action: &'static str, path: &Path) -> impl FnOnce(io::Error) -> Error + use<> {
-    let path = path.to_owned();
-    move |source| Error::Io {
-        action,
-        path,
-        source,
-    }
-}
-
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn new(component: &[u8]) -> NewVersion {
-        NewVersion {
-            app: "a".to_owned(),
-            manifest: String::new(),
-            component: digest(component),
-            by: "test".to_owned(),
-            note: String::new(),
-        }
-    }
-
-    fn filled(data: &Path) -> Catalog {
-        let catalog = Catalog::open(data).unwrap();
-        for component in [&b"one"[..], b"two", b"three"] {
-            catalog.put_blob(&digest(component), component).unwrap();
-            catalog.add(new(component), Vec::new(), 0).unwrap();
-        }
-        catalog
-    }
-
-    #[test]
-    fn versions_are_there_after_a_restart() {
-        let data = tempfile::tempdir().unwrap();
-        filled(data.path()).set_current(2).unwrap();
-        let catalog = Catalog::open(data.path()).unwrap();
-        let numbers: Vec<u64> = catalog.versions().iter().map(|one| one.number).collect();
-        assert_eq!(numbers, [3, 2, 1]);
-        assert_eq!(catalog.current().unwrap().number, 2);
-        assert_eq!(catalog.earlier().unwrap().number, 1);
-        let app = catalog.app(&catalog.version(2).unwrap()).unwrap();
-        assert_eq!(fs::read(app.component).unwrap(), b"two");
-    }
-
-    #[test]
-    fn pruning_keeps_the_newest_and_the_current() {
-        let data = tempfile::tempdir().unwrap();
-        let catalog = filled(data.path());
-        catalog.set_current(1).unwrap();
-        let pruned = catalog.prune(1).unwrap();
-        assert_eq!((pruned.versions, pruned.bytes), (vec![2], 3));
-        assert!(catalog.blob(&digest(b"two")).is_err());
-        assert!(catalog.blob(&digest(b"one")).is_ok());
-        // Numbers are not used again.
-        catalog.put_blob(&digest(b"four"), b"four").unwrap();
-        assert_eq!(catalog.add(new(b"four"), Vec::new(), 0).unwrap().number, 4);
-    }
-
-    #[test]
-    fn bytes_that_are_not_what_they_are_called_are_refused() {
-        let data = tempfile::tempdir().unwrap();
-        let catalog = Catalog::open(data.path()).unwrap();
-        let wrong = catalog.put_blob(&digest(b"other"), b"bytes");
-        assert!(matches!(wrong, Err(Error::WrongDigest { .. })), "{wrong:?}");
-        assert!(catalog.blob("../catalog.json").is_err());
-        let unknown = catalog.add(new(b"never sent"), Vec::new(), 0);
-        assert!(matches!(unknown, Err(Error::NoBlob { .. })), "{unknown:?}");
-    }
-
-    #[test]
-    fn what_the_command_line_names_counts_when_it_is_new() {
-        let data = tempfile::tempdir().unwrap();
-        let catalog = filled(data.path());
-        let app = || App {
-            manifest: Manifest::named("a"),
-            component: "named".into(),
-            worker: None,
-        };
-        let choose = |named: &[u8]| super::super::choose(&catalog, Some((app(), new(named))));
-        let first = choose(b"built").unwrap();
-        assert!(first.new.is_some() && first.app.component == Path::new("named"));
-        catalog
-            .add_seed(new(b"built"), b"built", Vec::new(), 0)
-            .unwrap();
-        // Deployed since then: a restart with the same words keeps it.
-        catalog.set_current(2).unwrap();
-        let again = choose(b"built").unwrap();
-        assert!(again.new.is_none() && again.app.component.ends_with(digest(b"two")));
-        assert!(choose(b"rebuilt").unwrap().new.is_some());
-    }
-}
+mod tests;

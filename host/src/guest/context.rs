@@ -190,7 +190,7 @@ impl Context {
         if statement.took < self.slow_sql {
             return;
         }
-        if let Who::Object(Identity { class, object }) = &*self.who {
+        if let Who::Object(Identity { class, object, .. }) = &*self.who {
             slow::tell(class, object, self.outside.only_event(), statement);
             self.slow_statements += 1;
         }

@@ -285,8 +285,7 @@ impl Apps {
         let wanted = match handle.served().absent.is_some() {
             true => handle.catalog.current().is_some(),
             false => {
-                let bare = handle.component.as_os_str().is_empty();
-                bare && *handle.opened_with != handle.manifest().limits
+                handle.bare && *handle.opened_with != handle.manifest().limits
             }
         };
         drop(handle);

@@ -6,6 +6,7 @@ use std::sync::Arc;
 
 use super::Loading;
 use crate::builtin::Builtin;
+use crate::deploy::Classes;
 use crate::egress::Egress;
 use crate::event::Fault;
 use crate::guest::{Code, Environment, Need};
@@ -24,6 +25,7 @@ pub(super) fn environment(
     code: &Code,
     front: Option<&Code>,
     manifest: &Manifest,
+    kept_as: &Classes,
     loading: &Loading<'_>,
 ) -> anyhow::Result<Environment> {
     let mut problems = Vec::new();
@@ -31,13 +33,13 @@ pub(super) fn environment(
     let around = loading.around;
     let mut kept = loading.secrets.all(loading.app)?;
     kept.extend(around.secrets.clone());
-    shared(code, manifest, &mut problems);
+    shared(code, kept_as, manifest, &mut problems);
     let environment = Environment {
         app: loading.app.clone(),
         vars: vars
             .map(|(key, value)| (key.clone(), value.clone()))
             .collect(),
-        namespaces: bound(code, manifest, loading, &mut problems),
+        namespaces: bound(code, kept_as, manifest, loading, &mut problems),
         secrets: kept,
         call_depth: manifest.limits.call_depth as u32,
         egress: Arc::new(Egress::new(
@@ -48,7 +50,7 @@ pub(super) fn environment(
     };
     let needs = [Some(code), front].into_iter().flatten();
     for need in needs.flat_map(Code::needs) {
-        let problem = missing(need, &environment, manifest);
+        let problem = missing(need, &environment, kept_as, manifest);
         if let Some(problem) = problem.filter(|problem| !problems.contains(problem)) {
             problems.push(problem);
         }
@@ -67,11 +69,12 @@ pub(super) fn environment(
 /// A class is bound under its own name, unless the manifest gives that name to another.
 fn bound(
     code: &Code,
+    kept_as: &Classes,
     manifest: &Manifest,
     loading: &Loading<'_>,
     problems: &mut Vec<String>,
 ) -> Bound {
-    let classes: Bound = namespaces(code)
+    let classes: Bound = namespaces(code, kept_as)
         .into_iter()
         .map(|(class, namespace)| (class.to_string(), Arc::new(namespace)))
         .collect();
@@ -118,8 +121,8 @@ fn not_shared(binding: &str, app: &str, class: &str, loading: &Loading<'_>) -> O
 }
 
 /// Only classes that are there can be shared.
-fn shared(code: &Code, manifest: &Manifest, problems: &mut Vec<String>) {
-    let classes = namespaces(code);
+fn shared(code: &Code, kept_as: &Classes, manifest: &Manifest, problems: &mut Vec<String>) {
+    let classes = namespaces(code, kept_as);
     for class in manifest.share.keys() {
         if !classes.contains_key(class.as_str()) {
             let there: Vec<_> = classes.keys().map(|class| &**class).collect();
@@ -143,7 +146,12 @@ fn stores(manifest: &Manifest) -> [(&'static str, Builtin, &Texts); 2] {
 }
 
 /// What to do about a need that is not met.
-fn missing(need: &Need, environment: &Environment, manifest: &Manifest) -> Option<String> {
+fn missing(
+    need: &Need,
+    environment: &Environment,
+    kept_as: &Classes,
+    manifest: &Manifest,
+) -> Option<String> {
     match need {
         Need::Namespace { binding, class } => {
             let found = environment.namespaces.get(binding);
@@ -156,11 +164,13 @@ fn missing(need: &Need, environment: &Environment, manifest: &Manifest) -> Optio
                      `[namespaces]` in dormouse.toml",
                     class.unwrap_or("Class")
                 )),
-                (Some(found), Some(class)) if *found.class != *class => Some(format!(
-                    "the code needs the namespace `{binding}` to lead to class `{class}`, but it \
+                (Some(found), Some(class)) if *found.class != *kept_as.root(class) => {
+                    Some(format!(
+                        "the code needs the namespace `{binding}` to lead to class `{class}`, but it \
                      leads to `{}`; change it in `[namespaces]` in dormouse.toml",
-                    found.class
-                )),
+                        found.class
+                    ))
+                }
                 (Some(_), _) => None,
             }
         }

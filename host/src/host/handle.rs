@@ -3,15 +3,16 @@
 
 use std::net::SocketAddr;
 use std::path::Path;
-use std::sync::{Arc, OnceLock, PoisonError, RwLock};
+use std::sync::{Arc, Mutex, OnceLock, PoisonError, RwLock};
 
 use anyhow::Context as _;
 use dormouse_storage::Storage;
+use tokio::task::AbortHandle;
 
-use super::{App, Around, Front, Loading};
+use super::{App, Around, DeployError, Loading, migrations};
 use crate::alarm::{Address, Alarms};
 use crate::clock::Clock;
-use crate::deploy::Catalog;
+use crate::deploy::{Catalog, Steps};
 use crate::egress::Script;
 use crate::guest::Engine;
 use crate::manifest::{Limits, Manifest};
@@ -19,7 +20,7 @@ use crate::measures::Measures;
 use crate::object::{Registry, Served};
 use crate::secrets::Secrets;
 use crate::server::{self, Assets};
-use crate::worker::Workers;
+use crate::worker::{Front, Workers};
 
 #[derive(Clone, Debug)]
 pub struct Handle {
@@ -42,8 +43,12 @@ pub struct Handle {
     pub(super) catalog: Arc<Catalog>,
     /// Held while a version is checked and taken over.
     pub(super) deploying: Arc<tokio::sync::Mutex<()>>,
-    /// What was served at the start; empty if nothing was.
-    pub(super) component: Arc<Path>,
+    /// It was opened without code.
+    pub(super) bare: bool,
+    /// Whether `deploy` may delete the objects of classes.
+    pub(super) delete_data: bool,
+    /// Looks at how a version that is being rolled out does.
+    pub(super) watcher: Arc<Mutex<Option<AbortHandle>>>,
 }
 
 impl Handle {
@@ -146,21 +151,36 @@ impl Handle {
     /// Serves other code from now on. Objects keep their state; events in flight
     /// finish on the old code. On an error nothing has changed.
     pub async fn deploy(&self, app: App) -> anyhow::Result<()> {
-        let (served, worker) = self.load(&app).await?;
-        self.registry.replace(served);
-        self.workers.replace(worker);
-        self.assets.replace(app.manifest.assets.clone());
-        *self
-            .manifest
-            .write()
-            .unwrap_or_else(PoisonError::into_inner) = Arc::new(app.manifest);
-        // Their class may have come back.
-        self.alarms.retry_now();
-        Ok(())
+        let _one_at_a_time = self.deploying.lock().await;
+        let (served, worker, steps) = self.load(&app).await?;
+        migrations::allow(&steps, self.delete_data)?;
+        self.catalog.set_classes(steps.classes)?;
+        self.switch(served, worker, app.manifest);
+        Ok(self.delete_leftovers().await?)
     }
 
-    pub(super) async fn load(&self, app: &App) -> anyhow::Result<(Served, Front)> {
-        self.loading().load(None, app).await
+    /// Serves other code from now on.
+    pub(super) fn switch(&self, served: Served, worker: Front, manifest: Manifest) {
+        self.stop_watching();
+        self.registry.replace(served);
+        self.workers.replace(worker);
+        self.assets.replace(manifest.assets.clone());
+        self.set_manifest(manifest);
+        // Their class may have come back.
+        self.alarms.retry_now();
+    }
+
+    pub(super) fn set_manifest(&self, manifest: Manifest) {
+        let current = self.manifest.write();
+        *current.unwrap_or_else(PoisonError::into_inner) = Arc::new(manifest);
+    }
+
+    pub(super) async fn load(&self, app: &App) -> anyhow::Result<(Served, Front, Steps)> {
+        let classes = self.catalog.classes();
+        let plan = |exported: &[String]| -> Result<Steps, DeployError> {
+            migrations::plan(&self.storage, &classes, &app.manifest, exported)
+        };
+        self.loading().load(None, app, plan).await
     }
 
     /// What its code is loaded with while the host runs.
@@ -173,6 +193,13 @@ impl Handle {
             around: &self.around,
             neighbours: Some(self.registry.neighbours()),
         }
+    }
+
+    /// The name that a class has now whose objects are kept under this root.
+    #[must_use]
+    pub fn class_name(&self, root: &Arc<str>) -> Arc<str> {
+        let served = self.registry.served();
+        served.class_of(root).unwrap_or(root).clone()
     }
 
     /// Ends when the host cannot go on: writing the commit log failed, and only a

@@ -21,6 +21,8 @@ use crate::socket::{SocketId, SocketInfo};
 #[derive(Clone, Debug)]
 pub struct Object {
     pub class: Arc<str>,
+    /// What its class's objects are kept under.
+    root: Arc<str>,
     pub id: ObjectId,
     /// What its id was made from, if that is known.
     pub name: Option<String>,
@@ -133,10 +135,12 @@ impl Handle {
 
     /// Objects that have written something, are awake or have sockets.
     pub async fn objects(&self, query: ObjectQuery) -> Result<Objects, AskError> {
-        let classes = match &query.class {
+        let roots = match &query.class {
             Some(class) => vec![self.address(class, "")?.class],
-            None => self.all_classes(),
+            None => self.all_roots(),
         };
+        let named = |root: Arc<str>| (self.class_name(&root), root);
+        let classes: Vec<_> = roots.into_iter().map(named).collect();
         let (storage, present) = (self.storage.clone(), self.registry.present());
         let now = self.registry.clock().now();
         let list = move || list(&storage, &classes, present, now, &query);
@@ -146,13 +150,14 @@ impl Handle {
     }
 
     /// With the built-in ones, if the app has stores.
-    fn all_classes(&self) -> Vec<Arc<str>> {
+    fn all_roots(&self) -> Vec<Arc<str>> {
         let (served, manifest) = (self.registry.served(), self.manifest());
         let kv = (!manifest.kv.is_empty()).then_some(Builtin::Kv);
         let databases = (!manifest.databases.is_empty()).then_some(Builtin::Database);
         let builtin = kv.into_iter().chain(databases);
         let builtin = builtin.map(|builtin| builtin.namespace().class.clone());
-        served.namespaces.keys().cloned().chain(builtin).collect()
+        let roots = served.namespaces.values().map(|own| own.class.clone());
+        roots.chain(builtin).collect()
     }
 
     /// Runs SQL on one object between its turns; an object that sleeps sleeps on.
@@ -248,7 +253,7 @@ impl Handle {
 
 fn list(
     storage: &Storage,
-    classes: &[Arc<str>],
+    classes: &[(Arc<str>, Arc<str>)],
     present: Vec<Present>,
     now: Duration,
     query: &ObjectQuery,
@@ -258,12 +263,13 @@ fn list(
         .map(|one| ((one.class.clone(), one.id), one))
         .collect();
     let mut objects = Vec::new();
-    for class in classes {
-        for listed in storage.list(class)? {
+    for (class, root) in classes {
+        for listed in storage.list(root)? {
             let id = ObjectId::from_bytes(listed.id);
-            let present = present.remove(&(class.clone(), id));
+            let present = present.remove(&(root.clone(), id));
             objects.push(Object {
                 class: class.clone(),
+                root: root.clone(),
                 id,
                 name: listed.name,
                 bytes: listed.bytes,
@@ -274,12 +280,14 @@ fn list(
             });
         }
     }
-    let unwritten = present
-        .into_values()
-        .filter(|one| classes.contains(&one.class));
-    objects.extend(unwritten.map(|one| Object {
+    let unwritten = present.into_values().filter_map(|one| {
+        let named = classes.iter().find(|(_, root)| *root == one.class);
+        Some((named?.0.clone(), one))
+    });
+    objects.extend(unwritten.map(|(class, one)| Object {
         idle: idle(&one, now),
-        class: one.class,
+        class,
+        root: one.class,
         id: one.id,
         name: one.name.map(|name| name.to_string()),
         bytes: 0,
@@ -313,7 +321,7 @@ fn page(storage: &Storage, mut objects: Vec<Object>, query: &ObjectQuery) -> Obj
     objects.truncate(query.limit);
     for object in &mut objects {
         object.changed = storage.file_changed(&ObjectKey {
-            namespace: object.class.to_string(),
+            namespace: object.root.to_string(),
             id: *object.id.bytes(),
             name: None,
         });

@@ -14,15 +14,15 @@ use dormouse_storage::{Env, Storage};
 
 use super::list::FOLDER;
 use super::subfolder::subfolder;
-use super::{App, Around, Front, Handle, Loading, alarms, object_options};
+use super::{App, Around, Handle, Loading, alarms, migrations, object_options};
 use crate::alarm::{Alarms, Scheduler};
-use crate::deploy::Catalog;
+use crate::deploy::{Catalog, Classes};
 use crate::guest::{Code, Engine, Environment};
 use crate::manifest::Manifest;
 use crate::object::{self, Registry, Served};
 use crate::secrets::Secrets;
 use crate::server::{self, Assets, Door};
-use crate::worker::Workers;
+use crate::worker::{Front, Workers};
 
 /// How long tasks that are done may take to let go of the data folder, so that
 /// the next host can have it at once.
@@ -45,6 +45,8 @@ pub(super) struct Ground {
     pub(super) disk: Option<Env>,
     /// Where the public door listens, once it does.
     pub(super) public: Arc<OnceLock<SocketAddr>>,
+    /// Whether manifests may delete the objects of classes.
+    pub(super) delete_data: bool,
 }
 
 /// An app that is open.
@@ -72,7 +74,8 @@ struct Opened {
     served: Served,
     worker: Front,
     manifest: Manifest,
-    component: PathBuf,
+    /// It has no code yet.
+    bare: bool,
 }
 
 impl Ground {
@@ -90,14 +93,15 @@ impl Ground {
         };
         let storage = place.storage(&app.manifest)?;
         let catalog = Catalog::open(&place.data)?;
-        let (served, worker) = self.load(&place, code, &app).await?;
+        migrations::delete(&storage, &catalog)?;
+        let (served, worker) = self.load(&place, &storage, &catalog, code, &app).await?;
         let opened = Opened {
             storage,
             catalog,
             served,
             worker,
             manifest: app.manifest,
-            component: app.component,
+            bare: false,
         };
         Ok(self.assemble(place, opened))
     }
@@ -122,9 +126,10 @@ impl Ground {
             .as_ref()
             .map_or_else(|_| named(), |app| app.manifest.clone());
         let storage = place.storage(&manifest)?;
+        migrations::delete(&storage, &catalog)?;
         let loaded = match &app {
             Ok(app) => self
-                .load(&place, code, app)
+                .load(&place, &storage, &catalog, code, app)
                 .await
                 .map_err(|error| format!("{error:#}")),
             Err(why) => Err(why.clone()),
@@ -142,7 +147,7 @@ impl Ground {
             served,
             worker,
             manifest,
-            component: app.map_or_else(|_| PathBuf::new(), |app| app.component),
+            bare: app.is_err(),
         };
         Ok(self.assemble(place, opened))
     }
@@ -165,9 +170,12 @@ impl Ground {
         })
     }
 
+    /// Loads an app's code and does what its manifest asks of classes.
     async fn load(
         &self,
         place: &Place,
+        storage: &Storage,
+        catalog: &Catalog,
         code: Option<Arc<Code>>,
         app: &App,
     ) -> anyhow::Result<(Served, Front)> {
@@ -180,7 +188,12 @@ impl Ground {
             // Those that it calls may start after it.
             neighbours: None,
         };
-        loading.load(code, app).await
+        let classes = catalog.classes();
+        let plan =
+            |exported: &[String]| migrations::plan(storage, &classes, &app.manifest, exported);
+        let (served, worker, steps) = loading.load(code, app, plan).await?;
+        migrations::apply(storage, catalog, steps, self.delete_data)?;
+        Ok((served, worker))
     }
 
     fn nothing(&self, place: &Place, manifest: &Manifest, why: &str) -> anyhow::Result<Served> {
@@ -191,7 +204,8 @@ impl Ground {
             ..Environment::default()
         };
         let options = object_options(manifest);
-        let mut served = Served::new(Arc::new(code), Arc::new(environment), options);
+        let classes = Classes::default();
+        let mut served = Served::new(Arc::new(code), &classes, Arc::new(environment), options);
         served.absent = Some(why.into());
         Ok(served)
     }
@@ -232,9 +246,11 @@ impl Ground {
             limits,
             opened_with: Arc::new(opened.manifest.limits.clone()),
             manifest: Arc::new(RwLock::new(Arc::new(opened.manifest))),
-            component: opened.component.into(),
+            bare: opened.bare,
             public: self.public.clone(),
             deploying: Arc::default(),
+            delete_data: self.delete_data,
+            watcher: Arc::default(),
         };
         Running {
             handle,
@@ -325,6 +341,7 @@ impl Running {
             door,
             scheduler,
         } = self;
+        handle.stop_watching();
         drop((scheduler, door));
         let Handle {
             storage,

@@ -16,6 +16,11 @@ pub enum SecretError {
     Needed(String),
     #[error("app `{app}` has no secret `{name}`; `dormouse secret list` shows those it has")]
     Absent { app: String, name: String },
+    #[error(
+        "version {0} is being rolled out; finish that first, with `dormouse rollout 100` or \
+         `dormouse rollout 0`"
+    )]
+    Rollout(u64),
     #[error("the secret is kept, but the app could not be loaded with it: {0:#}")]
     NotLoaded(anyhow::Error),
 }
@@ -31,6 +36,7 @@ impl Handle {
     /// which they end as for new code. Whether there was one of this name.
     pub async fn set_secret(&self, name: String, value: Secret) -> Result<bool, SecretError> {
         let _one_at_a_time = self.deploying.lock().await;
+        self.no_rollout()?;
         let app = self.name().to_string();
         let set = move |all: &Secrets| all.set(&app, &name, &value);
         let replaced = self.with_secrets(set).await?;
@@ -41,6 +47,7 @@ impl Handle {
     /// Forgets a secret that the code says nothing of.
     pub async fn remove_secret(&self, name: String) -> Result<(), SecretError> {
         let _one_at_a_time = self.deploying.lock().await;
+        self.no_rollout()?;
         let (served, front) = (self.served(), self.workers.current());
         let front = front.iter().flat_map(|pool| pool.code().needs());
         if served
@@ -64,6 +71,14 @@ impl Handle {
         self.hand_out_secrets()
     }
 
+    /// Its version would not have the secret.
+    fn no_rollout(&self) -> Result<(), SecretError> {
+        match self.catalog.rollout() {
+            Some(rollout) => Err(SecretError::Rollout(rollout.version)),
+            None => Ok(()),
+        }
+    }
+
     async fn with_secrets<T: Send + 'static>(
         &self,
         work: impl FnOnce(&Secrets) -> Result<T, secrets::Error> + Send + 'static,
@@ -81,16 +96,13 @@ impl Handle {
         }
         let front = self.workers.current().map(|pool| pool.code().clone());
         let (code, front_code) = (&served.code, front.as_deref());
-        let made = environment(code, front_code, &manifest, &self.loading());
+        let classes = self.catalog.classes();
+        let made = environment(code, front_code, &manifest, &classes, &self.loading());
         let environment = Arc::new(made.map_err(SecretError::NotLoaded)?);
-        let front = front.map(|code| {
-            let options = worker_options(&manifest, &served.options, environment.clone());
-            (code, options)
-        });
-        self.registry.replace(Served {
-            environment,
-            ..Served::clone(&served)
-        });
+        let mut served = Served::clone(&served);
+        served.environment = environment;
+        let front = front.map(|code| (code, worker_options(&manifest, &served)));
+        self.registry.replace(served);
         self.workers.replace(front);
         Ok(())
     }

@@ -157,7 +157,7 @@ impl Handle {
         self.change(class, object, delete).await
     }
 
-    async fn close_sockets(&self, object: &Address) -> Result<(), AskError> {
+    pub(super) async fn close_sockets(&self, object: &Address) -> Result<(), AskError> {
         let deadline = tokio::time::Instant::now() + SOCKETS_CLOSE;
         while let Some(hub) = self.registry.hub(object).filter(|hub| !hub.is_empty()) {
             if tokio::time::Instant::now() > deadline {

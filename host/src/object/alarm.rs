@@ -141,7 +141,7 @@ fn write_down(
 impl Deliver for Registry {
     fn deliver(&self, address: &Address, kind: Kind) -> Option<Answer> {
         let served = self.served();
-        let namespace = served.namespaces.get(&address.class)?;
+        let namespace = served.namespaces.get(served.class_of(&address.class)?)?;
         let (reply, answer) = oneshot::channel();
         let object = ObjectName {
             id: address.id,

@@ -24,6 +24,7 @@ use crate::event::{Event, Fault, RequestId, Reset};
 use crate::guest::{Call, CallId, Effect, Exit, Identity, Life, Load, Next};
 use crate::outbox::Outbox;
 use crate::socket::Hub;
+use crate::tally::Tally;
 
 /// What an object has and keeps, whether it is awake or not.
 pub(super) struct Surroundings<'a> {
@@ -35,6 +36,7 @@ pub(super) struct Surroundings<'a> {
     pub(super) note: &'a Note,
     pub(super) clock: &'a Clock,
     pub(super) options: &'a Options,
+    pub(super) tally: &'a Tally,
 }
 
 pub(super) struct Awake<'a> {
@@ -129,6 +131,8 @@ impl<'a> Awake<'a> {
         let first = self.first.take().map(|event| Caller::of(event, who).0);
         let running = self.callers.drain(..).map(|(_, caller)| caller);
         for caller in first.into_iter().chain(running) {
+            let lost = Err(fault.clone());
+            self.around.tally.count(&lost, self.around.clock);
             caller.answer(self.around.who, Err(fault.clone()));
         }
         Finished {
@@ -156,6 +160,7 @@ impl<'a> Awake<'a> {
                     let at = at.expect("a call is answered once");
                     let (_, caller) = self.callers.swap_remove(at);
                     self.deadlines.remove(call);
+                    self.around.tally.count(&result, self.around.clock);
                     caller.answer(self.around.who, result);
                 }
             }

@@ -53,8 +53,9 @@ impl Caller {
 fn span(event: &Event, who: &Identity) -> Span {
     let parent = event.request_id.trace();
     let builder = |what: &'static str, method: Option<&str>| {
-        let Identity { class, object } = who;
+        let Identity { app, class, object } = who;
         let mut about = vec![
+            KeyValue::new("dormouse.app", app.to_string()),
             KeyValue::new("dormouse.class", class.to_string()),
             KeyValue::new("dormouse.object", object.to_string()),
         ];

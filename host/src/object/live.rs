@@ -26,6 +26,7 @@ use crate::socket::Hub;
 pub(super) struct Live {
     registry: Arc<Inner>,
     key: Key,
+    /// By the name its class has now; the key has the root.
     who: Identity,
     mailbox: Mailbox,
     signal: Arc<Signal>,
@@ -71,7 +72,10 @@ impl Live {
     /// One instance, from the event that wakes it to its end.
     async fn live_once(&mut self, event: Event) {
         self.signal.lower(REPLACE | EVICT | RESET);
-        let served = self.registry.served();
+        let served = self.registry.served_for(&self.key.id);
+        if let Some(class) = served.class_of(&self.key.class) {
+            self.who.class = class.clone();
+        }
         let note = self.note();
         let mut database = self.database();
         let event = match alarm::look(&mut database, event, &note, self.registry.clock.unix_ms()) {
@@ -93,7 +97,7 @@ impl Live {
         };
         self.registry.measures.wake(&self.key.class);
         let object = tracing::field::display(&self.who.object);
-        let (app, class) = (&*self.who.app, &*self.key.class);
+        let (app, class) = (&*self.who.app, &*self.who.class);
         tracing::debug!(target: crate::object::WAKES, app, class, object, "woken");
         let registry = Registry::from(self.registry.clone());
         let around = Surroundings {
@@ -104,6 +108,7 @@ impl Live {
             note: &note,
             clock: &self.registry.clock,
             options: &served.options,
+            tally: &served.tally,
         };
         let mut awake = Awake::new(&mut self.mailbox, instance.id(), around, event);
         let exit = instance.run(&mut awake).await;
@@ -139,6 +144,7 @@ impl Live {
             note,
             clock: &self.registry.clock,
             options: &served.options,
+            tally: &served.tally,
         };
         let native = Native::new(class, &mut self.mailbox, around, database);
         if let Some(dead) = native.run(event).await {
@@ -182,7 +188,7 @@ impl Live {
         served: &Served,
         database: Database,
     ) -> Result<(Instance, OwnedSemaphorePermit), Fault> {
-        if !served.namespaces.contains_key(&self.key.class) {
+        if served.class_of(&self.key.class).is_none() {
             let gone = "its class is no longer served by the deployed code";
             return Err(Fault::Guest(gone.into()));
         }

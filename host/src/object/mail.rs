@@ -42,8 +42,9 @@ impl Deliver for Mail {
 
     fn is_handled(&self) -> bool {
         let served = self.registry.served();
+        let own = served.class_of(&self.owner.class);
         let mut classes = served.code.classes().iter();
-        classes.any(|class| class.name == self.owner.class && class.websocket)
+        classes.any(|class| Some(&class.name) == own && class.websocket)
     }
 
     fn clock(&self) -> &Clock {

@@ -9,6 +9,7 @@ use std::sync::{Arc, PoisonError, RwLock, RwLockReadGuard, Weak};
 
 use super::registry::{Inner, Registry, Served};
 use crate::event::Fault;
+use crate::id::Namespace;
 
 /// Cheap to clone; clones are the same.
 #[derive(Clone, Debug, Default)]
@@ -62,6 +63,12 @@ impl Neighbours {
 
 /// Why a class cannot be called, with what to do about it.
 fn refusal(served: &Served, caller: &str, app: &str, class: &str) -> String {
+    let root = |own: &Namespace| (*own.class != *class).then(|| own.class.clone());
+    if let Some(root) = served.namespaces.get(class).and_then(root) {
+        return format!(
+            "the app {app:?} has renamed a class to `{class}`; to other apps its name is still `{root}`"
+        );
+    }
     if served.namespaces.contains_key(class) {
         return format!(
             "the app {app:?} does not share the class `{class}` with {caller:?}; its dormouse.toml \

@@ -24,11 +24,14 @@ use super::signal::{CLOSE, EVICT, REPLACE, RESET, Signal};
 use crate::alarm::{Address, Alarms};
 use crate::builtin::Builtin;
 use crate::clock::{Clock, Moment};
+use crate::deploy::Classes;
 use crate::event::{Event, Fault, Reset};
 use crate::guest::{Code, Environment, Identity, Limits};
 use crate::id::{Namespace, ObjectId, ObjectName};
 use crate::measures::Measures;
 use crate::socket::Hub;
+use crate::split::{Split, place};
+use crate::tally::Tally;
 
 const SHARDS: usize = 64;
 
@@ -50,16 +53,22 @@ pub struct Options {
 #[derive(Clone, Debug)]
 pub struct Served {
     pub code: Arc<Code>,
+    /// By class; a namespace is called by its root, which renaming a class leaves.
     pub namespaces: HashMap<Arc<str>, Namespace>,
+    /// Classes by root, for those that have another one than their name.
+    renamed: HashMap<Arc<str>, Arc<str>>,
     /// What its guests find by name.
     pub environment: Arc<Environment>,
     pub options: Options,
     /// Classes whose objects are named by the whole path behind the class.
     pub whole_path: BTreeSet<String>,
-    /// Classes that objects and workers of other apps may call, and of which apps.
+    /// Classes that objects and workers of other apps may call, by their roots, and of
+    /// which apps.
     pub share: BTreeMap<String, BTreeSet<String>>,
     /// Why there is no code, if there is none.
     pub absent: Option<Arc<str>>,
+    /// How its events end, while somebody wants to know.
+    pub tally: Arc<Tally>,
 }
 
 /// What the registries of a host have in common.
@@ -84,7 +93,7 @@ pub(super) struct Inner {
     pub(super) clock: Clock,
     pub(super) alarms: Alarms,
     pub(super) measures: Measures,
-    served: RwLock<Arc<Served>>,
+    served: RwLock<Split<Served>>,
     shards: Vec<Mutex<HashMap<Key, Entry>>>,
     around: Around,
     paused: AtomicBool,
@@ -163,15 +172,38 @@ impl Refused {
 
 impl Served {
     #[must_use]
-    pub fn new(code: Arc<Code>, environment: Arc<Environment>, options: Options) -> Self {
+    pub fn new(
+        code: Arc<Code>,
+        classes: &Classes,
+        environment: Arc<Environment>,
+        options: Options,
+    ) -> Self {
+        let namespaces = namespaces(&code, classes);
+        let renamed = namespaces
+            .iter()
+            .filter(|(class, own)| **class != own.class);
         Self {
-            namespaces: namespaces(&code),
+            renamed: renamed
+                .map(|(class, own)| (own.class.clone(), class.clone()))
+                .collect(),
+            namespaces,
             environment,
             code,
             options,
             whole_path: BTreeSet::new(),
             share: BTreeMap::new(),
             absent: None,
+            tally: Arc::default(),
+        }
+    }
+
+    /// The class whose objects are kept under a root.
+    #[must_use]
+    pub fn class_of<'a>(&'a self, root: &'a Arc<str>) -> Option<&'a Arc<str>> {
+        let own = || self.namespaces.get(root).filter(|own| own.class == *root);
+        match self.renamed.get(root) {
+            None => own().map(|_| root),
+            found => found,
         }
     }
 
@@ -191,14 +223,16 @@ impl Served {
     }
 }
 
-/// The classes of `code`, each with a namespace named after it. The name of the app
-/// has no part in ids: renaming it must not lose its objects from sight.
+/// The classes of `code`, each with a namespace named after its root. The name of the
+/// app has no part in ids: renaming it must not lose its objects from sight.
 #[must_use]
-pub fn namespaces(code: &Code) -> HashMap<Arc<str>, Namespace> {
-    let classes = code.classes().iter().map(|class| &class.name);
-    classes
-        .map(|class| (class.clone(), Namespace::new(class, class)))
-        .collect()
+pub fn namespaces(code: &Code, classes: &Classes) -> HashMap<Arc<str>, Namespace> {
+    let namespace = |class: &Arc<str>| {
+        let root = classes.root(class);
+        (class.clone(), Namespace::new(root, root))
+    };
+    let all = code.classes().iter();
+    all.map(|class| namespace(&class.name)).collect()
 }
 
 impl From<Arc<Inner>> for Registry {
@@ -223,7 +257,7 @@ impl Registry {
             clock,
             alarms,
             measures: around.measures.of_app(&app),
-            served: RwLock::new(Arc::new(served)),
+            served: RwLock::new(Split::all(Arc::new(served))),
             shards: (0..SHARDS).map(|_| Mutex::default()).collect(),
             app,
             dead: around.dead.clone(),
@@ -278,22 +312,36 @@ impl Registry {
         self.0.paused.store(false, Ordering::Relaxed);
     }
 
+    /// The current version's.
     #[must_use]
     pub fn served(&self) -> Arc<Served> {
         self.0.served()
     }
 
+    /// The current version's, and that of the one that is being rolled out.
+    #[must_use]
+    pub fn split(&self) -> Split<Served> {
+        self.0.split()
+    }
+
     /// Serves other code from the next event of each object on. What runs may
     /// finish on the old code within `options.drain`.
     pub fn replace(&self, served: Served) {
+        self.serve(Split::all(Arc::new(served)));
+    }
+
+    /// The same, for those objects only that have other code now.
+    pub fn serve(&self, split: Split<Served>) {
         let mut current = self
             .0
             .served
             .write()
             .unwrap_or_else(PoisonError::into_inner);
-        *current = Arc::new(served);
+        let before = std::mem::replace(&mut *current, split.clone());
         drop(current);
-        self.0.raise(REPLACE);
+        let of = |split: &Split<Served>, key: &Key| Arc::as_ptr(split.at(|| place(&key.id)));
+        self.0
+            .raise_where(REPLACE, |key| of(&before, key) != of(&split, key));
     }
 
     /// Puts an event into the object's mailbox; never waits. Whatever happens to
@@ -318,7 +366,7 @@ impl Registry {
         let neighbours = &self.0.around.neighbours;
         match neighbours.shared(&self.0.app, &who.app, &who.class) {
             Ok(registry) => registry.call(who.clone(), event),
-            Err(fault) => Caller::of(event).0.answer(who, Err(fault)),
+            Err(fault) => Caller::of(event, who).0.answer(who, Err(fault)),
         }
     }
 
@@ -447,7 +495,18 @@ impl Registry {
 impl Inner {
     pub(super) fn served(&self) -> Arc<Served> {
         let served = self.served.read().unwrap_or_else(PoisonError::into_inner);
+        served.main().clone()
+    }
+
+    fn split(&self) -> Split<Served> {
+        let served = self.served.read().unwrap_or_else(PoisonError::into_inner);
         served.clone()
+    }
+
+    /// What an object runs on.
+    pub(super) fn served_for(&self, id: &ObjectId) -> Arc<Served> {
+        let served = self.served.read().unwrap_or_else(PoisonError::into_inner);
+        served.at(|| place(id)).clone()
     }
 
     fn try_deliver(
@@ -509,7 +568,7 @@ impl Inner {
     }
 
     fn open_slot(self: &Arc<Self>, key: &Key, object: ObjectName, hub: Arc<Hub>) -> Slot {
-        let (sender, mailbox) = mailbox(self.served().options.mailbox_events);
+        let (sender, mailbox) = mailbox(self.served_for(&key.id).options.mailbox_events);
         let signal = Arc::new(Signal::default());
         let live = Live::new(
             self.clone(),
@@ -568,9 +627,14 @@ impl Inner {
     }
 
     fn raise(&self, flag: u8) {
+        self.raise_where(flag, |_| true);
+    }
+
+    fn raise_where(&self, flag: u8, wanted: impl Fn(&Key) -> bool) {
         for shard in &self.shards {
             let shard = lock(shard);
-            let slots = shard.values().filter_map(|entry| entry.slot.as_ref());
+            let slots = shard.iter().filter(|(key, _)| wanted(key));
+            let slots = slots.filter_map(|(_, entry)| entry.slot.as_ref());
             slots.for_each(|slot| slot.signal.raise(flag));
         }
     }

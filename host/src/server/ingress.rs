@@ -170,7 +170,7 @@ impl Door {
             body,
             wish,
         };
-        match self.workers.current() {
+        match self.workers.for_request() {
             Some(worker) => self.ask_worker(&worker, client).await,
             None => self.ask_object(client).await,
         }

@@ -110,6 +110,7 @@ impl Pool {
                 Err(Fault::Late { limit_ms: limit.as_millis() as u64 })
             }
         };
+        self.options.tally.count(&result, &self.clock);
         if let Err(fault) = &result {
             report(request_id, fault);
         }

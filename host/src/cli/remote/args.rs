@@ -12,6 +12,7 @@ pub(in crate::cli) enum Command {
     App(super::app::App),
     Deploy(Deploy),
     Versions(Versions),
+    Rollout(Rollout),
     Rollback(Rollback),
     Prune(Prune),
     Objects(Objects),
@@ -70,6 +71,7 @@ Examples:
   dormouse deploy counter.wasm              a component, to the host on this machine
   dormouse deploy --plan                    what would change
   dormouse deploy --note \"fix the counter\"
+  dormouse deploy --percent 10              for every tenth object and request; see `rollout`
 
 The token comes from DORMOUSE_TOKEN and needs the scope `deploy`.")]
 pub(in crate::cli) struct Deploy {
@@ -88,17 +90,74 @@ pub(in crate::cli) struct Deploy {
     /// Go on though classes with objects are gone; their data stays
     #[arg(long)]
     pub(super) remove_classes: bool,
+    /// Delete the objects of classes that `[[migrations]]` delete, with their history
+    #[arg(long)]
+    pub(super) delete_data: bool,
+    /// Let only so many of a hundred objects and requests have it for the time being
+    #[arg(
+        long,
+        value_name = "NUMBER",
+        value_parser = clap::value_parser!(u8).range(1..=99),
+        conflicts_with_all = ["remove_classes", "delete_data"]
+    )]
+    pub(super) percent: Option<u8>,
     #[command(flatten)]
     pub(super) reach: Reach,
 }
 
-/// List the versions that were deployed
+/// List the versions that were deployed, or compare two
+#[derive(Debug, Args)]
+#[command(
+    args_conflicts_with_subcommands = true,
+    after_help = "\
+Examples:
+  dormouse versions
+  dormouse versions --to https://host:8788 --json
+  dormouse versions diff 3 4"
+)]
+pub(in crate::cli) struct Versions {
+    #[command(subcommand)]
+    pub(super) command: Option<VersionsCommand>,
+    #[command(flatten)]
+    pub(super) reach: Reach,
+}
+
+#[derive(Debug, Subcommand)]
+pub(in crate::cli) enum VersionsCommand {
+    Diff(VersionsDiff),
+}
+
+/// Show how one version differs from another
+///
+/// The manifest line by line, components and files by digest and size, classes.
 #[derive(Debug, Args)]
 #[command(after_help = "\
 Examples:
-  dormouse versions
-  dormouse versions --to https://host:8788 --json")]
-pub(in crate::cli) struct Versions {
+  dormouse versions diff 3 4
+  dormouse versions diff 3 4 --json | jq .assets")]
+pub(in crate::cli) struct VersionsDiff {
+    #[arg(value_name = "FROM")]
+    pub(super) before: u64,
+    #[arg(value_name = "TO")]
+    pub(super) after: u64,
+    #[command(flatten)]
+    pub(super) reach: Reach,
+}
+
+/// Give a version that is being rolled out to more objects and requests
+///
+/// A rollout begins with `dormouse deploy --percent`. An object keeps the version it has
+/// as the share grows. When the new version fails clearly more often than the current one,
+/// the host takes it back by itself; `dormouse versions` says why.
+#[derive(Debug, Args)]
+#[command(after_help = "\
+Examples:
+  dormouse rollout 50     half of them
+  dormouse rollout 100    all: it is the current version then
+  dormouse rollout 0      none: the version before is everybody's again")]
+pub(in crate::cli) struct Rollout {
+    #[arg(value_name = "PERCENT", value_parser = clap::value_parser!(u8).range(0..=100))]
+    pub(super) percent: u8,
     #[command(flatten)]
     pub(super) reach: Reach,
 }

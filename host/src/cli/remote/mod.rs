@@ -32,6 +32,7 @@ pub(super) async fn run(command: Command) -> anyhow::Result<()> {
         Command::App(args) => app::run(args).await,
         Command::Deploy(args) => deploy::run(args).await,
         Command::Versions(args) => deploy::versions(args).await,
+        Command::Rollout(args) => deploy::roll_out(args).await,
         Command::Rollback(args) => deploy::roll_back(args).await,
         Command::Prune(args) => deploy::prune(args).await,
         Command::Objects(args) => objects::run(args).await,

@@ -32,12 +32,12 @@ pub(super) fn choose(packs: &[Pack], most_bytes: u64, most_ms: u64) -> Option<Ra
     })
 }
 
-/// Writes one pack for `packs`, without the object `except`; `None` when nothing is left.
+/// Writes one pack for `packs`, without the objects `except`; `None` when nothing is left.
 pub(super) fn write(
     env: &Env,
     log: u64,
     packs: &[Pack],
-    except: Option<u128>,
+    except: &BTreeSet<u128>,
 ) -> Result<Option<Pack>, Error> {
     let (first, last) = (packs[0].first, packs[packs.len() - 1].last);
     let failed = |source| Error::io("merging packs in", DIR, source);
@@ -49,7 +49,7 @@ pub(super) fn write(
     let objects: BTreeSet<u128> = indexes
         .iter()
         .flat_map(|index| index.keys().copied())
-        .filter(|object| Some(*object) != except)
+        .filter(|object| !except.contains(object))
         .collect();
     let mut writer = Writer::create(env, log, (first, last), level).map_err(failed)?;
     for object in objects {

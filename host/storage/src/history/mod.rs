@@ -12,7 +12,7 @@ mod merge;
 pub(crate) mod pack;
 mod past;
 
-use std::collections::HashMap;
+use std::collections::{BTreeSet, HashMap};
 use std::io;
 
 use crate::disk::Env;
@@ -204,7 +204,7 @@ impl History {
         let Some(run) = merge::choose(&self.packs, most_bytes, most_ms) else {
             return Ok(());
         };
-        let merged = merge::write(env, self.log, &self.packs[run.clone()], None)?;
+        let merged = merge::write(env, self.log, &self.packs[run.clone()], &BTreeSet::new())?;
         let failed = |source| Error::io("merging packs in", DIR, source);
         let old: Vec<Pack> = self.packs.splice(run, merged).collect();
         for pack in old {
@@ -213,8 +213,8 @@ impl History {
         Ok(())
     }
 
-    /// Takes an object out of all packs, so that no byte of it is left in any.
-    pub(crate) fn purge(&mut self, env: &Env, object: u128) -> Result<(), Error> {
+    /// Takes objects out of all packs, so that no byte of them is left in any.
+    pub(crate) fn purge(&mut self, env: &Env, objects: &BTreeSet<u128>) -> Result<(), Error> {
         if let Some(name) = self.damaged.first() {
             return Err(Error::Format {
                 path: path(name).into(),
@@ -224,12 +224,13 @@ impl History {
         }
         let mut at = 0;
         while let Some(pack) = self.packs.get(at) {
-            if !pack.index(env)?.contains_key(&object) {
+            let index = pack.index(env)?;
+            if !objects.iter().any(|object| index.contains_key(object)) {
                 at += 1;
                 continue;
             }
             let name = pack.name();
-            let rewritten = merge::write(env, self.log, &self.packs[at..=at], Some(object))?;
+            let rewritten = merge::write(env, self.log, &self.packs[at..=at], objects)?;
             if rewritten.is_none() {
                 // Nothing else was in it.
                 env.disk
@@ -241,7 +242,9 @@ impl History {
             self.packs.splice(at..=at, rewritten);
             at += kept;
         }
-        self.done.remove(&object);
+        for object in objects {
+            self.done.remove(object);
+        }
         Ok(())
     }
 
