@@ -14,31 +14,34 @@ use tokio_tungstenite::client_async;
 use tokio_tungstenite::tungstenite::Message;
 
 use crate::admin::{Operated, refused};
-use crate::harness::{Answer, World, app, bounded, empty, eventually, probe, probe_app, whole};
+use crate::harness::{
+    Answer, Body, Client, Process, World, app, bounded, dormouse, empty, eventually, probe,
+    probe_app, share_compiled_code, whole,
+};
 
 const SECOND: Duration = Duration::from_secs(1);
 
+/// A request to this name of a host.
+async fn ask_at(client: &Client, host: &str, method: Method, path: &str, body: Body) -> Answer {
+    let mut request = client.request(method, path, body);
+    let headers = request.headers_mut();
+    headers.insert(header::HOST, host.parse().unwrap());
+    let answer = async { Answer::read(client.send(request).await?).await };
+    bounded("an answer", answer).await.unwrap()
+}
+
 impl Operated {
-    /// A request to this name of a host.
     async fn at(&self, host: &str, path: &str) -> Answer {
-        let mut request = self.host.request(Method::GET, path, empty());
-        request
-            .headers_mut()
-            .insert(header::HOST, host.parse().unwrap());
-        let answer = async { Answer::read(self.host.send(request).await?).await };
-        bounded("an answer", answer).await.unwrap()
+        ask_at(&self.host, host, Method::GET, path, empty()).await
     }
 
     /// Steps for a probe of the app that is reached by this name.
     async fn run_at(&self, host: &str, path: &str, steps: &Json) -> Json {
-        let mut request = self
-            .host
-            .request(Method::POST, path, whole(steps.to_string()));
-        request
-            .headers_mut()
-            .insert(header::HOST, host.parse().unwrap());
-        let answer = async { Answer::read(self.host.send(request).await?).await };
-        bounded("an answer", answer).await.unwrap().ran().all
+        let body = whole(steps.to_string());
+        ask_at(&self.host, host, Method::POST, path, body)
+            .await
+            .ran()
+            .all
     }
 
     /// Makes an app and deploys the probe to it.
@@ -392,6 +395,35 @@ async fn a_paused_app_stays_so_over_a_restart_until_it_is_resumed() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_backup_holds_all_apps() {
+    let world = Operated::start().await;
+    world.with_app("shop", &["--host", "shop.test"], "vars.V = 'shop'");
+    let write = json!([{"sql": "CREATE TABLE t (x)"}, {"sql": "INSERT INTO t VALUES (1)"}]);
+    world.host.run("a", write.clone()).await;
+    world.run_at("shop.test", "/Probe/b/run", &write).await;
+    let folder = tempfile::tempdir().unwrap();
+    let copy = folder.path().join("copy");
+    world.cli(&["backup", copy.to_str().unwrap()]);
+    share_compiled_code(&copy).await;
+    let mut serve = dormouse();
+    serve
+        .args(["serve", "--listen", "127.0.0.1:0", "--data"])
+        .arg(&copy);
+    let served = Process::start(serve.current_dir(&copy)).await;
+    let read = json!([{"sql": "SELECT count(*) FROM t"}, {"var": "V"}]);
+    assert_eq!(
+        served.run("a", read.clone()).await.results[0]["rows"],
+        json!([[1]])
+    );
+    let body = whole(read.to_string());
+    let shop = ask_at(&served, "shop.test", Method::POST, "/Probe/b/run", body)
+        .await
+        .ran();
+    assert_eq!(shop.results[0]["rows"], json!([[1]]));
+    assert_eq!(shop.results[1]["var"], "shop");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_broken_app_keeps_no_other_from_starting() {
     let world = Operated::start().await;
     world.with_app("shop", &["--host", "shop.test"], "");
@@ -725,16 +757,9 @@ async fn one_bound_on_live_objects_holds_for_all_apps() {
         (idle.filter(|one| one.idle_since.is_some()).count() == 2).then_some(())
     })
     .await;
-    let request = world.request(Method::POST, "/Probe/third/run", whole(read.to_string()));
-    let (mut parts, body) = request.into_parts();
-    parts
-        .headers
-        .insert(header::HOST, "shop.test".parse().unwrap());
-    let answer = world
-        .send(http::Request::from_parts(parts, body))
-        .await
-        .unwrap();
-    assert_eq!(answer.status(), 200);
+    let body = whole(read.to_string());
+    let third = ask_at(&world, "shop.test", Method::POST, "/Probe/third/run", body).await;
+    assert_eq!(third.status, 200);
     eventually("room made by the others", async || {
         (world.host.awake() + shop.awake() <= 2).then_some(())
     })
