@@ -41,6 +41,7 @@ mod limits;
 mod lobby;
 mod log_records;
 mod methods;
+mod neighbours;
 mod one_instance;
 mod outgoing;
 mod outgoing_tls;
