@@ -44,6 +44,7 @@ mod lobby;
 mod log_records;
 mod methods;
 mod migrations;
+mod neighbours;
 mod one_instance;
 mod outgoing;
 mod outgoing_tls;

@@ -31,8 +31,9 @@ pub struct Rows {
     pub written: u64,
 }
 
-/// Logs a statement of `class`/`object`.
+/// Logs a statement of an app's `class`/`object`.
 pub fn tell(
+    app: &str,
     class: &str,
     object: &dyn Display,
     trace: Option<TraceContext>,
@@ -41,6 +42,7 @@ pub fn tell(
     let Statement { took, text, rows } = statement;
     let text = &text[..text.floor_char_boundary(MAX_TEXT_BYTES)];
     tracing::warn!(
+        app,
         class,
         object = tracing::field::display(object),
         ms = took.as_millis() as u64,

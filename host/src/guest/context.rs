@@ -190,8 +190,8 @@ impl Context {
         if statement.took < self.slow_sql {
             return;
         }
-        if let Who::Object(Identity { class, object, .. }) = &*self.who {
-            slow::tell(class, object, self.outside.only_event(), statement);
+        if let Who::Object(Identity { app, class, object }) = &*self.who {
+            slow::tell(app, class, object, self.outside.only_event(), statement);
             self.slow_statements += 1;
         }
     }

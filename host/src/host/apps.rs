@@ -8,7 +8,7 @@
 use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::sync::{Arc, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use futures_util::future::join_all;
 
@@ -125,12 +125,13 @@ impl Apps {
                  deploy it there",
                 list.folder(other).display()
             );
-            if entry.deleting {
-                list.remove_folder(other)?;
-                list.change(|content| drop(content.apps.remove(other)))?;
-                continue;
-            }
-            let opened = ground.open(other, None).await;
+            let opened = match entry.deleting {
+                false => ground.open(other, None).await,
+                true => match list.forget(other) {
+                    Ok(()) => continue,
+                    Err(error) => Err(error.into()),
+                },
+            };
             members.insert(other.clone(), Member::new(other, entry, opened));
         }
         for (other, given) in given {
@@ -268,13 +269,10 @@ impl Apps {
             tracing::warn!(app = name, "the app did not end in order: {error:#}");
         }
         let (inner, app) = (self.0.clone(), name.to_owned());
-        let remove = move || inner.list.remove_folder(&app);
-        let removed = tokio::task::spawn_blocking(remove).await;
-        removed.unwrap_or_else(|panic| std::panic::resume_unwind(panic.into_panic()))?;
-        Ok(self
-            .0
-            .list
-            .change(|content| drop(content.apps.remove(name)))?)
+        let forgotten = tokio::task::spawn_blocking(move || inner.list.forget(&app)).await;
+        let forgotten =
+            forgotten.unwrap_or_else(|panic| std::panic::resume_unwind(panic.into_panic()));
+        Ok(forgotten?)
     }
 
     /// Opens an app anew if that mends it: one that was opened without code and has some
@@ -284,9 +282,7 @@ impl Apps {
         let name = handle.name().to_string();
         let wanted = match handle.served().absent.is_some() {
             true => handle.catalog.current().is_some(),
-            false => {
-                handle.bare && *handle.opened_with != handle.manifest().limits
-            }
+            false => handle.bare && *handle.opened_with != handle.manifest().limits,
         };
         drop(handle);
         if !wanted {
@@ -298,12 +294,14 @@ impl Apps {
             Some(member) => std::mem::replace(&mut member.state, state),
             None => return Ok(()),
         };
+        // Nobody new comes to the old door.
+        self.show_routes();
         if let State::Open(running) = old
             && let Err(error) = end(running).await
         {
             tracing::warn!(app = name, "the app did not end in order: {error:#}");
         }
-        let opened = self.0.ground.open(&name, None).await;
+        let opened = self.open_again(&name).await;
         if let Some(member) = self.write().get_mut(&name) {
             let entry = member.entry();
             *member = Member::new(&name, &entry, opened);
@@ -316,6 +314,24 @@ impl Apps {
                 why: why.to_string(),
             }),
             _ => Ok(()),
+        }
+    }
+
+    /// Whoever still asks the app that has ended lets go of its folder soon.
+    async fn open_again(&self, name: &str) -> anyhow::Result<Running> {
+        let deadline = Instant::now() + END;
+        loop {
+            let opened = self.0.ground.open(name, None).await;
+            let is_held = |error: &anyhow::Error| {
+                let error = error.downcast_ref::<dormouse_storage::Error>();
+                matches!(error, Some(dormouse_storage::Error::InUse { .. }))
+            };
+            match opened {
+                Err(error) if is_held(&error) && Instant::now() < deadline => {
+                    tokio::time::sleep(Duration::from_millis(10)).await;
+                }
+                opened => return opened,
+            }
         }
     }
 

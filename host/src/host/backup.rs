@@ -58,25 +58,29 @@ impl Apps {
         let mut all = BackedUp::default();
         // Before the apps: one that is deleted meanwhile is only not whole.
         let list = self.list_file();
-        for app in self.list().into_iter().filter(|app| !app.is_main) {
+        let (main, others): (Vec<_>, Vec<_>) = self.list().into_iter().partition(|app| app.is_main);
+        for app in others {
             let folder = format!("{FOLDER}/{}/", app.name);
             if let Some(handle) = app.handle {
                 all.add(handle.back_up(&folder, spool, &mut archive)?);
             }
         }
-        let main = self.list().into_iter().find(|app| app.is_main);
-        if let Some(handle) = main.and_then(|app| app.handle) {
-            let mtime = handle.registry.clock().unix().as_secs();
+        for handle in main.into_iter().filter_map(|app| app.handle) {
+            if let Some((path, text)) = &list {
+                let mtime = handle.registry.clock().unix().as_secs();
+                let bytes = text.len() as u64;
+                append(&mut archive, path, bytes, mtime, &mut &text[..])
+                    .map_err(|source| failed(path, source))?;
+                all.add(BackedUp {
+                    files: 1,
+                    bytes,
+                    position: 0,
+                });
+            }
+            // Its end says that the archive is whole.
             let written = handle.back_up("", spool, &mut archive)?;
             all.add(written);
             all.position = written.position;
-            if let Some((path, text)) = list {
-                let bytes = text.len() as u64;
-                append(&mut archive, &path, bytes, mtime, &mut &text[..])
-                    .map_err(|source| failed(&path, source))?;
-                all.files += 1;
-                all.bytes += bytes;
-            }
         }
         archive
             .finish()

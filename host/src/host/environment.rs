@@ -31,7 +31,7 @@ pub(super) fn environment(
     let mut problems = Vec::new();
     let vars = manifest.vars.iter();
     let around = loading.around;
-    let mut kept = loading.secrets.all(loading.app)?;
+    let mut kept = loading.secrets.all(&manifest.name)?;
     kept.extend(around.secrets.clone());
     shared(code, kept_as, manifest, &mut problems);
     let environment = Environment {

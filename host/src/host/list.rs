@@ -170,8 +170,13 @@ impl List {
         self.data.join(FOLDER).join(app)
     }
 
-    /// Deletes an app's folder with all that is in it.
-    pub(super) fn remove_folder(&self, app: &str) -> Result<(), ListError> {
+    /// Deletes an app's folder with all that is in it, then takes it out of the list.
+    pub(super) fn forget(&self, app: &str) -> Result<(), ListError> {
+        self.remove_folder(app)?;
+        self.change(|content| drop(content.apps.remove(app)))
+    }
+
+    fn remove_folder(&self, app: &str) -> Result<(), ListError> {
         let folder = self.folder(app);
         let removed = match fs::remove_dir_all(&folder) {
             Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(()),

@@ -28,7 +28,7 @@ pub enum SecretError {
 impl Handle {
     /// Names of the app's secrets.
     pub async fn secret_names(&self) -> Result<Vec<String>, SecretError> {
-        let app = self.name().to_string();
+        let app = self.manifest().name.clone();
         Ok(self.with_secrets(move |all| all.names(&app)).await?)
     }
 
@@ -37,7 +37,7 @@ impl Handle {
     pub async fn set_secret(&self, name: String, value: Secret) -> Result<bool, SecretError> {
         let _one_at_a_time = self.deploying.lock().await;
         self.no_rollout()?;
-        let app = self.name().to_string();
+        let app = self.manifest().name.clone();
         let set = move |all: &Secrets| all.set(&app, &name, &value);
         let replaced = self.with_secrets(set).await?;
         self.hand_out_secrets()?;
@@ -59,7 +59,7 @@ impl Handle {
         {
             return Err(SecretError::Needed(name));
         }
-        let app = self.name().to_string();
+        let app = self.manifest().name.clone();
         let absent = SecretError::Absent {
             app: app.clone(),
             name: name.clone(),

@@ -111,7 +111,7 @@ impl<'a> Native<'a> {
         let who = self.around.who;
         let mut ran = |statement: &slow::Statement<'_>| {
             if statement.took >= limits.slow_sql {
-                slow::tell(&who.class, &who.object, trace, statement);
+                slow::tell(&who.app, &who.class, &who.object, trace, statement);
                 self.around
                     .registry
                     .measures()

@@ -366,7 +366,9 @@ impl Registry {
         let neighbours = &self.0.around.neighbours;
         match neighbours.shared(&self.0.app, &who.app, &who.class) {
             Ok(registry) => registry.call(who.clone(), event),
-            Err(fault) => Caller::of(event, who).0.answer(who, Err(fault)),
+            // Told to who called alone: it is nothing for the other app's log. Nobody may
+            // be left who waits.
+            Err(fault) => drop(event.reply.send(Err(fault))),
         }
     }
 

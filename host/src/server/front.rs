@@ -21,11 +21,6 @@ use super::problem::Problem;
 use super::reply;
 use crate::event::RequestId;
 
-/// A name of a host, `*.` and what it ends with, or none for any.
-pub type HostName = Option<String>;
-/// The beginning of a path, such as `/shop`; empty for any.
-pub type Prefix = String;
-
 /// What stands behind a route.
 #[derive(Clone, Debug)]
 pub enum Behind {
@@ -37,8 +32,10 @@ pub enum Behind {
 /// Where one app is reached.
 #[derive(Clone, Debug)]
 pub struct Route {
-    pub host: HostName,
-    pub path: Prefix,
+    /// A name of a host, `*.` and what it ends with, or none for any.
+    pub host: Option<String>,
+    /// The beginning of a path, such as `/shop`; empty for any.
+    pub path: String,
     pub to: Behind,
 }
 
@@ -69,7 +66,7 @@ struct Routes {
 
 /// Longest first.
 #[derive(Default)]
-struct Paths(Vec<(Prefix, Behind)>);
+struct Paths(Vec<(String, Behind)>);
 
 impl Front {
     #[must_use]

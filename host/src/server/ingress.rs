@@ -125,6 +125,13 @@ impl Door {
         }
     }
 
+    pub(super) fn check_paused(&self) -> Result<(), Problem> {
+        match self.registry.is_paused() {
+            true => Err(Problem::paused(self.registry.app())),
+            false => Ok(()),
+        }
+    }
+
     fn take_prefix(&self, parts: &mut Parts) {
         if self.prefix.is_empty() {
             return;
@@ -155,9 +162,7 @@ impl Door {
         mut parts: Parts,
         body: HttpBody,
     ) -> Result<Response, Problem> {
-        if self.registry.is_paused() {
-            return Err(Problem::paused(self.registry.app()));
-        }
+        self.check_paused()?;
         let _place = self.places.try_acquire().map_err(|_| self.crowded())?;
         self.check_headers(&parts.headers)?;
         if let Some(file) = self.assets.find(&parts).await {

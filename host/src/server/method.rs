@@ -58,6 +58,7 @@ impl Door {
         method: String,
         request: Request<HttpBody>,
     ) -> Result<Response, Problem> {
+        self.check_paused()?;
         let namespace = self.any_namespace(class)?;
         let object = match name.strip_prefix("id:") {
             Some(hex) => ObjectName {

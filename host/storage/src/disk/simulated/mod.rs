@@ -13,7 +13,7 @@ mod survival;
 use std::any::Any;
 use std::collections::BTreeMap;
 use std::io::{self, ErrorKind};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use super::{Clock, Disk, DiskFile, Entry};
 use state::{Node, State, split};
@@ -84,7 +84,7 @@ impl SimDisk {
             now: 1,
             open: 0,
             most_open: 0,
-            lock: Weak::new(),
+            locks: BTreeMap::new(),
         };
         SimDisk {
             state: Arc::new(Mutex::new(state)),
@@ -98,7 +98,7 @@ impl SimDisk {
     /// A disk of its own with the same content.
     pub fn fork(&self) -> SimDisk {
         let state = State {
-            lock: Weak::new(),
+            locks: BTreeMap::new(),
             open: 0,
             ..self.state().clone()
         };
@@ -172,7 +172,7 @@ impl SimDisk {
         state.ended = false;
         state.end_at = u64::MAX;
         state.end_at_sync = None;
-        state.lock = Weak::new();
+        state.locks.clear();
         if how == Crash::Kill {
             return;
         }
@@ -394,14 +394,18 @@ impl Disk for SimDisk {
         Ok(())
     }
 
-    fn lock(&self, _: &str) -> io::Result<Option<Box<dyn Any + Send + Sync>>> {
+    fn lock(&self, path: &str) -> io::Result<Option<Box<dyn Any + Send + Sync>>> {
         let mut state = self.state();
         state.alive()?;
-        if state.lock.upgrade().is_some() {
+        if state
+            .locks
+            .get(path)
+            .is_some_and(|held| held.strong_count() > 0)
+        {
             return Ok(None);
         }
         let lock = Arc::new(());
-        state.lock = Arc::downgrade(&lock);
+        state.locks.insert(path.to_owned(), Arc::downgrade(&lock));
         Ok(Some(Box::new(lock)))
     }
 }

@@ -36,7 +36,8 @@ pub(super) struct State {
     pub(super) open: usize,
     pub(super) most_open: usize,
     /// Whoever has the lock keeps it alive.
-    pub(super) lock: Weak<()>,
+    /// By path, as long as somebody holds them.
+    pub(super) locks: BTreeMap<String, Weak<()>>,
 }
 
 fn missing() -> io::Error {
