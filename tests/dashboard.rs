@@ -3,10 +3,10 @@
 use std::collections::BTreeSet;
 
 use http::Method;
-use serde_json::Value as Json;
+use serde_json::{Value as Json, json};
 
 use crate::admin::Operated;
-use crate::harness::root;
+use crate::harness::{app_folder, probe, root};
 
 /// Names of metrics in a text: of this host, or of any process.
 fn metrics(text: &str) -> BTreeSet<String> {
@@ -30,7 +30,11 @@ fn series(name: &str, kind: &str) -> Vec<String> {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn the_grafana_dashboard_names_metrics_that_there_are() {
-    let world = Operated::start().await;
+    let app = app_folder("probe", &probe(), "limits.slow_sql_ms = 0");
+    let world = Operated::on(app, tempfile::tempdir().unwrap()).await;
+    // What has counted nothing yet is not shown.
+    let steps = json!([{"sql": "SELECT 1"}, {"trap": "panic"}]);
+    world.host.try_run("a", steps).await;
     let answer = world.ask(Method::GET, "/metrics", Json::Null).await;
     let types = answer.text().lines().filter_map(|line| {
         let (name, kind) = line.strip_prefix("# TYPE ")?.split_once(' ')?;

@@ -311,15 +311,13 @@ fn host_of(headers: &HeaderMap) -> Option<&str> {
 fn came_with(headers: &HeaderMap) -> Context {
     let propagator = TraceContextPropagator::new();
     let parent = propagator.extract_with_context(&Context::new(), &HeaderExtractor(headers));
-    let span = parent.span();
-    let context = span.span_context();
+    let context = parent.span().span_context().clone();
     if context.is_valid() && *context.trace_state() != TraceState::default() {
         let (trace, state) = (context.trace_id(), context.trace_state().clone());
         lock(&STATES)
             .get_or_insert_default()
             .keep(trace.to_bytes(), state);
     }
-    drop(span);
     parent
 }
 

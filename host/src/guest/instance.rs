@@ -132,6 +132,10 @@ pub struct Load {
 
 /// What the instance does next.
 #[derive(Debug)]
+#[allow(
+    clippy::large_enum_variant,
+    reason = "nearly all are calls, and none is kept"
+)]
 pub enum Next {
     Start(Call),
     Stop,
