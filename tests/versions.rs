@@ -16,8 +16,8 @@ use tokio_tungstenite::tungstenite::Message;
 
 use crate::admin::Operated;
 use crate::harness::{
-    Answer, Client, Process, World, bounded, dormouse, empty, front, probe, probe_app,
-    share_compiled_code,
+    Answer, Client, Process, World, app, bounded, dormouse, empty, eventually, front, probe,
+    probe_app, share_compiled_code,
 };
 
 fn write(app: &TempDir, files: &[(&str, &str)]) {
@@ -144,7 +144,11 @@ async fn worker_assets_and_certificates_are_sent_served_and_gone_back_to() {
     prune
         .args(["prune", "--keep", "1", "--data"])
         .arg(data.path());
-    assert!(prune.output().unwrap().status.success());
+    // What the host before has left says nothing of where this one's admin door is.
+    eventually("an admin door that prunes", async || {
+        prune.output().unwrap().status.success().then_some(())
+    })
+    .await;
     assert_eq!(host.get("/css/a.css").await.text(), "a {}");
 }
 
@@ -219,6 +223,42 @@ async fn under_load_nothing_fails_sockets_stay_and_what_runs_ends_on_the_old_cod
         bounded("a frame", said).await.unwrap();
         let heard = bounded("an answer", socket.next()).await;
         assert_eq!(heard.unwrap().unwrap(), Message::text("here?"));
+    }
+    stop.store(true, Ordering::Relaxed);
+    for client in clients {
+        assert!(client.await.unwrap() > 0);
+    }
+}
+
+fn worker_version(name: &str) -> App {
+    let mut app = app("front", front());
+    let vars = &mut app.manifest.vars;
+    vars.insert("GREETING".to_owned(), name.to_owned());
+    app
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+async fn a_worker_answers_every_request_while_versions_change() {
+    let world = World::start(worker_version("old")).await;
+    let stop = Arc::new(AtomicBool::new(false));
+    let ask = |host: Client, stop: Arc<AtomicBool>| async move {
+        let mut requests = 0;
+        while !stop.load(Ordering::Relaxed) {
+            let answer = host.get("/var").await;
+            let known = ["old", "new"].contains(&answer.text());
+            assert!(answer.status == 200 && known, "{answer:?}");
+            requests += 1;
+        }
+        requests
+    };
+    let clients: Vec<_> = (0..3)
+        .map(|_| tokio::spawn(ask((*world).clone(), stop.clone())))
+        .collect();
+    for _ in 0..5 {
+        for name in ["new", "old"] {
+            world.host.deploy(worker_version(name)).await.unwrap();
+            assert_eq!(world.get("/var").await.text(), name);
+        }
     }
     stop.store(true, Ordering::Relaxed);
     for client in clients {

@@ -8,6 +8,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::fs::{self, File};
 use std::io::{self, Write as _};
 use std::path::{Component, Path, PathBuf};
+use std::sync::atomic::{AtomicU64, Ordering};
 
 use serde::{Deserialize, Serialize};
 use sha2::{Digest as _, Sha256};
@@ -55,6 +56,8 @@ impl AssetList {
 pub(super) struct Blobs {
     blobs: PathBuf,
     assets: PathBuf,
+    /// Two may send the same at the same time.
+    uploads: AtomicU64,
 }
 
 impl Blobs {
@@ -62,6 +65,7 @@ impl Blobs {
         Self {
             blobs: folder.join(BLOBS),
             assets: folder.join(ASSETS),
+            uploads: AtomicU64::new(0),
         }
     }
 
@@ -87,7 +91,9 @@ impl Blobs {
         if self.find(named).is_ok() {
             return Ok(());
         }
-        replace(&self.blobs.join(named), bytes)
+        let number = self.uploads.fetch_add(1, Ordering::Relaxed);
+        let partial = self.blobs.join(format!("{named}.{number}.partial"));
+        replace_by(&self.blobs.join(named), &partial, bytes)
     }
 
     pub(super) fn size(&self, digest: &str) -> Result<u64, Error> {
@@ -210,16 +216,19 @@ fn is_plain(path: &str) -> bool {
         && parts.all(|part| matches!(part, Component::Normal(_)))
 }
 
-/// Writes a file as a whole, durably.
+/// Writes a file as a whole, durably; one at a time.
 pub(super) fn replace(path: &Path, bytes: &[u8]) -> Result<(), Error> {
+    replace_by(path, &path.with_extension("partial"), bytes)
+}
+
+fn replace_by(path: &Path, partial: &Path, bytes: &[u8]) -> Result<(), Error> {
     let folder = path.parent().expect("the file is in a folder");
-    let partial = path.with_extension("partial");
     let write = || {
         fs::create_dir_all(folder)?;
-        let mut file = File::create(&partial)?;
+        let mut file = File::create(partial)?;
         file.write_all(bytes)?;
         file.sync_all()?;
-        fs::rename(&partial, path)?;
+        fs::rename(partial, path)?;
         sync(folder)
     };
     write().map_err(io_error("writing", path))

@@ -26,6 +26,8 @@ const LEFT_OUT: [&str; 11] = [
     "exchange",
     "apps",
 ];
+/// Second names of files that are copied.
+const ASSETS: &str = "deployments/assets";
 /// The address and the token of this process.
 const LOCAL: &str = "admin/local.json";
 /// Only the owner may read a copy: it holds everything.
@@ -154,7 +156,10 @@ impl Handle {
                 };
                 let kind = entry.file_type().map_err(|source| failed(&path, source))?;
                 if kind.is_dir() {
-                    folders.push(path);
+                    // Made of blobs, and made again when it is missing.
+                    if path != ASSETS {
+                        folders.push(path);
+                    }
                 } else if kind.is_file() && path != LOCAL && !path.ends_with(".partial") {
                     let opened = File::open(entry.path());
                     let file = opened.map_err(|source| failed(&path, source))?;

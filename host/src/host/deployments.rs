@@ -139,8 +139,8 @@ impl Handle {
         migrations::allow(&checked.steps, false)?;
         let classes = checked.steps.classes.clone();
         if rollout.is_some_and(|rollout| rollout.version != version.number) {
-            self.catalog
-                .take_back("another version was deployed", self.now_ms())?;
+            let reason = format!("rolled back to version {}", version.number);
+            self.catalog.take_back(&reason, self.now_ms())?;
         }
         self.catalog.set_current(version.number, classes)?;
         Ok((version, self.take_over(checked).await?))
