@@ -55,7 +55,7 @@ fn delivered(world: &World) -> u64 {
     world.host.measures().register(&mut registry);
     let mut text = String::new();
     prometheus_client::encoding::text::encode(&mut text, &registry).unwrap();
-    let head = "dormouse_object_events_total{class=\"Probe\",kind=\"fetch\"} ";
+    let head = "dormouse_object_events_total{app=\"probe\",class=\"Probe\",kind=\"fetch\"} ";
     let count = text.lines().find_map(|line| line.strip_prefix(head));
     count.map_or(0, |count| count.parse().unwrap())
 }
