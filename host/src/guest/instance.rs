@@ -247,6 +247,11 @@ impl Instance {
                 limit_ms: self.limits.construct.as_millis() as u64,
             }),
         };
+        // Such as one that the processor limit has stopped.
+        let slow = self.store.data_mut().take_slow_statements();
+        if slow > 0 {
+            life.slow_statements(slow);
+        }
         if !matches!(exit, Exit::Stopped)
             && let Some(database) = self.store.data_mut().own_database()
         {
