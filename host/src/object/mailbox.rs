@@ -15,11 +15,12 @@ use super::held::Hold;
 use crate::chain::{During, InstanceId};
 use crate::event::Event;
 
-/// The registry's end.
+/// The registry's end. A channel sets room aside for 32 entries when it is made, so
+/// entries are small: an event by itself would cost each object 14 KiB.
 #[derive(Debug)]
 pub(super) struct Sender {
-    outside: mpsc::Sender<Event>,
-    calls: mpsc::Sender<Event>,
+    outside: mpsc::Sender<Box<Event>>,
+    calls: mpsc::Sender<Box<Event>>,
     holds: mpsc::UnboundedSender<Hold>,
 }
 
@@ -32,12 +33,12 @@ pub(super) enum Given {
 
 #[derive(Debug)]
 pub(super) struct Mailbox {
-    outside: mpsc::Receiver<Event>,
-    calls: mpsc::Receiver<Event>,
+    outside: mpsc::Receiver<Box<Event>>,
+    calls: mpsc::Receiver<Box<Event>>,
     /// Work that wants the object asleep. An operator's, so there is little of it.
     holds: mpsc::UnboundedReceiver<Hold>,
     /// Calls that were looked at and found no room, oldest first.
-    aside: VecDeque<Event>,
+    aside: VecDeque<Box<Event>>,
     capacity: usize,
 }
 
@@ -88,13 +89,13 @@ pub(super) fn mailbox(capacity: usize) -> (Sender, Mailbox) {
 }
 
 impl Sender {
-    pub(super) fn try_send(&self, event: Event) -> Result<(), Box<TrySendError<Event>>> {
+    pub(super) fn try_send(&self, event: Event) -> Result<(), TrySendError<Box<Event>>> {
         let room = if event.chain().length() == 0 {
             &self.outside
         } else {
             &self.calls
         };
-        room.try_send(event).map_err(Box::new)
+        room.try_send(Box::new(event))
     }
 
     /// Lost with its answer if the slot is about to close for ever.
@@ -124,13 +125,13 @@ impl Mailbox {
             return Some(Given::Hold(hold));
         }
         if let Some(event) = self.aside.pop_front() {
-            return Some(Given::Event(event));
+            return Some(Given::Event(*event));
         }
         tokio::select! {
             biased;
             hold = self.holds.recv() => hold.map(Given::Hold),
-            event = self.calls.recv() => event.map(Given::Event),
-            event = self.outside.recv() => event.map(Given::Event),
+            event = self.calls.recv() => event.map(|event| Given::Event(*event)),
+            event = self.outside.recv() => event.map(|event| Given::Event(*event)),
         }
     }
 
@@ -142,13 +143,13 @@ impl Mailbox {
     ) -> Poll<Event> {
         let waiting = self.aside.iter().position(|event| entrance.admits(event));
         if let Some(event) = waiting.and_then(|at| self.aside.remove(at)) {
-            return Poll::Ready(event);
+            return Poll::Ready(*event);
         }
         while self.aside.len() < self.capacity
             && let Poll::Ready(Some(event)) = self.calls.poll_recv(cx)
         {
             if entrance.admits(&event) {
-                return Poll::Ready(event);
+                return Poll::Ready(*event);
             }
             self.aside.push_back(event);
         }
@@ -156,7 +157,7 @@ impl Mailbox {
             return Poll::Pending;
         }
         match self.outside.poll_recv(cx) {
-            Poll::Ready(Some(event)) => Poll::Ready(event),
+            Poll::Ready(Some(event)) => Poll::Ready(*event),
             // The registry holds a sender as long as the slot exists.
             Poll::Ready(None) | Poll::Pending => Poll::Pending,
         }
@@ -169,13 +170,13 @@ impl Mailbox {
         cx: &mut Context<'_>,
         instance: InstanceId,
         shut: impl Fn(During) -> bool,
-    ) -> Vec<Event> {
+    ) -> Vec<Box<Event>> {
         while self.aside.len() < self.capacity
             && let Poll::Ready(Some(event)) = self.calls.poll_recv(cx)
         {
             self.aside.push_back(event);
         }
-        let comes_back = |event: &Event| {
+        let comes_back = |event: &Box<Event>| {
             let mut links = event.chain().links();
             links.any(|link| link.instance == instance && shut(link.during))
         };

@@ -527,13 +527,13 @@ impl Inner {
         let mut shard = self.shard(&key);
         let slot = self.slot(&mut shard, &key, object);
         self.measures.event(&key.class, &event.kind);
-        match slot.mailbox.try_send(event).map_err(|error| *error) {
+        match slot.mailbox.try_send(event) {
             Ok(()) => Ok(()),
             Err(TrySendError::Full(event)) => {
                 let events = slot.mailbox.capacity();
-                Err(Refused::new(event, Fault::Overloaded { events }))
+                Err(Refused::new(*event, Fault::Overloaded { events }))
             }
-            Err(TrySendError::Closed(event)) => Err(Refused::new(event, Fault::ShuttingDown)),
+            Err(TrySendError::Closed(event)) => Err(Refused::new(*event, Fault::ShuttingDown)),
         }
     }
 
