@@ -90,6 +90,8 @@ pub struct Fire {
     number: u64,
     /// How often faults of the host came between since the last run.
     pub faults: u32,
+    /// Others wait for a place to start.
+    pub crowded: bool,
 }
 
 /// An object's side of the index.
@@ -201,6 +203,7 @@ impl Alarms {
             note: self.note(address),
             number,
             faults,
+            crowded: false,
         })
     }
 

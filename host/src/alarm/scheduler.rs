@@ -52,9 +52,11 @@ impl Drop for Scheduler {
 async fn run(alarms: Alarms, clock: Clock, objects: Arc<impl Deliver>) {
     let starts = Arc::new(Semaphore::new(STARTS));
     loop {
+        let crowded = starts.available_permits() == 0;
         let start = starts.clone().acquire_owned().await;
         let start = start.expect("nobody closes the semaphore");
-        let fire = next(&alarms, &clock).await;
+        let mut fire = next(&alarms, &clock).await;
+        fire.crowded = crowded;
         let receipt = fire.receipt();
         let answer = objects.deliver(receipt.address(), Kind::Alarm(fire));
         tokio::spawn(follow(receipt, answer, start, clock.clone()));
@@ -121,13 +123,16 @@ mod tests {
 
     /// Objects that have looked at their alarm and answer when the test does.
     #[derive(Clone, Default)]
-    struct Objects(Arc<Mutex<Vec<Sender>>>);
+    struct Objects {
+        starting: Arc<Mutex<Vec<Sender>>>,
+        crowded: Arc<Mutex<Vec<bool>>>,
+    }
 
     type Sender = oneshot::Sender<Result<Reply, Fault>>;
 
     impl Objects {
         fn starting(&self) -> MutexGuard<'_, Vec<Sender>> {
-            self.0.lock().unwrap()
+            self.starting.lock().unwrap()
         }
 
         /// Waits until so many are about to start, and sees that no more do.
@@ -148,6 +153,7 @@ mod tests {
                 panic!("{kind:?} is no alarm");
             };
             fire.taken(AlarmSummary::default());
+            self.crowded.lock().unwrap().push(fire.crowded);
             let (reply, answer) = oneshot::channel();
             self.starting().push(reply);
             Some(answer)
@@ -178,6 +184,17 @@ mod tests {
                 reply.send(Ok(Reply::Done)).unwrap();
             }
         }
+    }
+
+    #[tokio::test]
+    async fn who_has_waited_for_a_place_is_told_that_others_do() {
+        let (objects, _scheduler) = overdue(&Clock::manual());
+        objects.until(STARTS).await;
+        assert!(!objects.crowded.lock().unwrap().contains(&true));
+        let reply = objects.starting().pop().unwrap();
+        reply.send(Ok(Reply::Done)).unwrap();
+        objects.until(STARTS).await;
+        assert_eq!(objects.crowded.lock().unwrap()[STARTS..], [true]);
     }
 
     #[tokio::test]

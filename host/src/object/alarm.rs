@@ -17,6 +17,11 @@ pub(super) const fn is_alarm(event: &Event) -> bool {
     matches!(event.kind, Kind::Alarm(_))
 }
 
+/// Whether other alarms wait until this one has started.
+pub(super) const fn is_crowded(event: &Event) -> bool {
+    matches!(&event.kind, Kind::Alarm(fire) if fire.crowded)
+}
+
 /// What became of an event for an object that sleeps.
 pub(super) enum Asleep {
     Wake(Event),

@@ -95,6 +95,11 @@ impl Live {
             Ok(awoken) => awoken,
             Err(fault) => return Caller::of(event, &self.who).0.answer(&self.who, Err(fault)),
         };
+        if alarm::is_crowded(&event) {
+            // Thousands that stay awake without work would take the room and the memory
+            // of those that wait.
+            self.signal.raise(EVICT);
+        }
         self.registry.measures.wake(&self.key.class);
         let object = tracing::field::display(&self.who.object);
         let (app, class) = (&*self.who.app, &*self.who.class);
