@@ -31,6 +31,7 @@ pub(crate) struct Guard {
     needs_turn: Cell<bool>,
     refusal: Cell<Option<Refusal>>,
     settings_stay: Cell<bool>,
+    was_set: Cell<bool>,
 }
 
 /// A refused compilation; `reason` is `None` where SQLite's own words say it.
@@ -59,6 +60,11 @@ impl Guard {
         self.settings_stay.set(keep);
     }
 
+    /// Whether a guest has ever changed a setting of the connection.
+    pub(crate) fn was_set(&self) -> bool {
+        self.was_set.get()
+    }
+
     pub(crate) fn allows(&self, action: &Action<'_>) -> bool {
         if self.trusted.get() {
             return true;
@@ -81,7 +87,10 @@ impl Guard {
                 self.refusal.set(Some(Refusal { reason }));
                 false
             }
-            Ok(()) => true,
+            Ok(()) => {
+                self.was_set.set(self.was_set.get() || sets(action));
+                true
+            }
             Err(reason) => {
                 self.refusal.set(Some(Refusal { reason }));
                 false

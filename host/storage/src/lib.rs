@@ -38,6 +38,7 @@ mod recovery;
 mod reserved;
 mod sqlite;
 mod storage;
+mod tallies;
 mod text;
 mod threads;
 mod ticket;

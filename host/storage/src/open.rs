@@ -17,6 +17,7 @@ use crate::pages::Pages;
 use crate::reserved;
 use crate::sqlite::{Connection, Tally};
 use crate::storage::Owner;
+use crate::tallies::Tables;
 use crate::text::skip_blank;
 use crate::turn::Turn;
 use crate::value::{Batch, ResultSet, Row, Value, first_integer};
@@ -34,6 +35,8 @@ pub(crate) struct Open {
     /// Set while an operator's text runs: whether it may write.
     pub(crate) operator: Option<bool>,
     name: Option<String>,
+    /// The tables of the last commit that was looked at.
+    tables: Option<Tables>,
     shared: Arc<Owner>,
     pub(crate) connection: Connection,
     pub(crate) pages: Arc<Pages>,
@@ -65,6 +68,7 @@ impl Open {
             limits,
             operator: None,
             name: key.name.clone(),
+            tables: None,
             shared,
             connection,
             pages,
@@ -217,7 +221,7 @@ impl Open {
             None => self.run_all_but_last(sql)?,
         };
         if prepared.tally == Tally::Unknown {
-            prepared.tally = Tally::of(&self.connection, &prepared.statement);
+            prepared.tally = self.tally(&text, &prepared);
         }
         if prepared.parameters != params.len() {
             self.cache.put(text, prepared);
@@ -227,6 +231,37 @@ impl Open {
             self.begin()?;
         }
         Ok((text, prepared))
+    }
+
+    /// How the rows of a statement are counted that was just compiled.
+    fn tally(&mut self, text: &str, prepared: &Prepared) -> Tally {
+        let tables = self.tables();
+        let known = tables.and_then(|tables| self.shared.tallies().get(tables, text));
+        if let Some(tally) = known {
+            return tally;
+        }
+        let tally = Tally::of(&self.connection, &prepared.statement);
+        if let Some(tables) = tables
+            && tally != Tally::Unknown
+        {
+            self.shared.tallies().put(tables, text, tally);
+        }
+        tally
+    }
+
+    /// The tables as they are now, if they are those of the last commit and nothing but
+    /// them tells what a statement is compiled to.
+    fn tables(&mut self) -> Option<Tables> {
+        if self.connection.guard().was_set() {
+            return None;
+        }
+        let cookie = self.connection.cookie()?;
+        if self.tables.is_none_or(|tables| tables.cookie != cookie) && !self.turn.is_open() {
+            let tallies = self.shared.tallies();
+            let read = self.pages.read(1, |page| tallies.tables(page));
+            self.tables = read.ok().flatten().flatten();
+        }
+        self.tables.filter(|tables| tables.cookie == cookie)
     }
 
     fn run_all_but_last(&mut self, sql: &str) -> Result<(Box<str>, Prepared), Error> {

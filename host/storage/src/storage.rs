@@ -31,6 +31,7 @@ use crate::pages::{Common, Holder, Pages};
 use crate::recovery::recover;
 use crate::reserved;
 use crate::sqlite::{Connection, start};
+use crate::tallies::Tallies;
 use crate::threads::Threads;
 use crate::ticket::Ticket;
 use crate::vfs;
@@ -78,6 +79,7 @@ pub(crate) struct Shared {
     env: Env,
     common: Arc<Common>,
     names: Names,
+    tallies: Tallies,
     /// Objects that are awake, or that have pages for their files.
     objects: Mutex<BTreeMap<u128, Arc<Pages>>>,
     ledger: Mutex<Ledger>,
@@ -150,6 +152,7 @@ impl Storage {
             env,
             common,
             names,
+            tallies: Tallies::default(),
             objects: Mutex::default(),
             redo: AtomicU64::new(manifest.redo),
             ledger: Mutex::new(Ledger {
@@ -269,6 +272,10 @@ impl Shared {
 
     pub(crate) fn names(&self) -> &Names {
         &self.names
+    }
+
+    pub(crate) fn tallies(&self) -> &Tallies {
+        &self.tallies
     }
 
     pub(crate) fn log(&self) -> &Arc<Log> {

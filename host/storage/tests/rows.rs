@@ -192,3 +192,49 @@ fn a_run_that_failed_is_not_in_the_next_one() {
     // Ten rows, ten of the trigger, ten entries.
     assert_eq!(result.rows_written, 30);
 }
+
+#[test]
+fn what_one_object_has_told_is_good_for_the_same_tables_only() {
+    let folder = Folder::new();
+    let storage = folder.storage();
+    let object = |number, tables: &str| {
+        let mut db = storage.database(key(number));
+        db.exec(tables, &[]).unwrap();
+        db.end_turn().unwrap();
+        db
+    };
+    let insert = |db: &mut Database| {
+        let result = db.exec("INSERT INTO t VALUES (1, 2)", &[]).unwrap();
+        result.rows_written
+    };
+    // As many changes of tables, so SQLite gives both the same number.
+    let plain = "CREATE TABLE t (a, b); CREATE TABLE other (a)";
+    let indexed = "CREATE TABLE t (a, b); CREATE INDEX ta ON t (a)";
+    for (number, tables, written) in [
+        (1, plain, 1),
+        (2, plain, 1),
+        (3, indexed, 2),
+        (4, plain, 1),
+        (5, indexed, 2),
+    ] {
+        let mut db = object(number, tables);
+        assert_eq!(insert(&mut db), written, "object {number}");
+    }
+    let mut db = object(6, plain);
+    db.exec("CREATE INDEX ta ON t (a)", &[]).unwrap();
+    assert_eq!(insert(&mut db), 2, "in the turn that makes the index");
+    db.abandon_turn();
+    assert_eq!(insert(&mut db), 1, "after that turn was undone");
+    let parent = "CREATE TABLE p (id INTEGER PRIMARY KEY); \
+                  CREATE TABLE c (p REFERENCES p (id) ON DELETE CASCADE); CREATE INDEX cp ON c (p); \
+                  INSERT INTO p VALUES (1); INSERT INTO c VALUES (1), (1)";
+    let delete = |db: &mut Database| db.exec("DELETE FROM p", &[]).unwrap().rows_written;
+    let with_keys = delete(&mut object(7, parent));
+    let mut db = object(8, parent);
+    db.exec("PRAGMA foreign_keys = OFF", &[]).unwrap();
+    db.end_turn().unwrap();
+    assert!(
+        delete(&mut db) < with_keys,
+        "a setting that changes the program"
+    );
+}

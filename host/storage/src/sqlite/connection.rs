@@ -31,7 +31,9 @@ pub(crate) struct Connection {
     check: Option<Box<Check>>,
     /// Reads the programs of other statements; compiled when it is first needed.
     ops: RefCell<Option<Statement>>,
-    /// An error met in reading them that ends the turn, until it is taken.
+    /// Asks which version the tables have; compiled when it is first needed.
+    cookie: RefCell<Option<Statement>>,
+    /// An error met in reading either that ends the turn, until it is taken.
     failure: RefCell<Option<Error>>,
 }
 
@@ -114,6 +116,7 @@ impl Connection {
             guard: Box::default(),
             check: None,
             ops: RefCell::default(),
+            cookie: RefCell::default(),
             failure: RefCell::default(),
         };
         match rc {
@@ -322,6 +325,29 @@ impl Connection {
         &self.ops
     }
 
+    /// The version of the tables, as the open transaction sees them; `None` after an error,
+    /// which is kept if it ends the turn.
+    pub(crate) fn cookie(&self) -> Option<u32> {
+        let cookie = self.trusted(|| self.read_cookie());
+        cookie.map_err(|error| self.fail(error)).ok()
+    }
+
+    fn read_cookie(&self) -> Result<u32, Error> {
+        let mut kept = self.cookie.borrow_mut();
+        let reader = match &*kept {
+            Some(reader) => reader,
+            None => {
+                let (reader, _) = self.prepare("PRAGMA schema_version", true)?;
+                kept.insert(reader.ok_or(Error::NoStatement)?)
+            }
+        };
+        let found = self.step(reader);
+        // As SQLite does, a number over 31 bits is told as a negative one.
+        let cookie = reader.integer(0) as u32;
+        reader.reset();
+        found.map(|_| cookie)
+    }
+
     pub(crate) fn autocommit(&self) -> bool {
         // SAFETY: db is open.
         unsafe { ffi::sqlite3_get_autocommit(self.db) != 0 }
@@ -361,6 +387,7 @@ impl Drop for Connection {
     fn drop(&mut self) {
         // Statements end before their connection.
         self.ops.take();
+        self.cookie.take();
         // SAFETY: no hook can run after this call; a null pointer is allowed.
         unsafe { ffi::sqlite3_close(self.db) };
     }
