@@ -22,7 +22,7 @@ mod wrk;
 
 use std::path::PathBuf;
 
-use anyhow::{Context as _, Result, ensure};
+use anyhow::{Result, ensure};
 use clap::Parser;
 
 use line::{Context, Effort, Line};
@@ -71,6 +71,9 @@ struct Arguments {
     /// 10,000)
     #[arg(long)]
     sockets: Option<usize>,
+    /// Keep the lines that the last run has measured, and measure the others
+    #[arg(long)]
+    resume: bool,
     /// Measure what is built, even if it is older than its sources
     #[arg(long)]
     no_build: bool,
@@ -115,11 +118,9 @@ async fn run(arguments: Arguments) -> Result<()> {
     }
     let results = install::folder().join("results.json");
     if arguments.page_only {
-        let text = std::fs::read_to_string(&results)
-            .with_context(|| format!("no results in {}; run without it", results.display()))?;
-        return page::write(&serde_json::from_str::<Report>(&text)?);
+        return page::write(&Report::read(&results)?);
     }
-    let lines = chosen_lines(&arguments)?;
+    let mut lines = chosen_lines(&arguments)?;
     let peers = chosen_peers(&arguments)?;
     if arguments.list {
         lines.iter().for_each(|line| {
@@ -134,7 +135,11 @@ async fn run(arguments: Arguments) -> Result<()> {
         effort: effort(&arguments),
         peers,
     };
-    let mut report = Report::new(machine::describe());
+    let mut report = match arguments.resume {
+        true => Report::read(&results)?,
+        false => Report::new(machine::describe()),
+    };
+    lines.retain(|line| !report.has(line.name));
     let mut failed = Vec::new();
     for line in lines {
         report::say(&format!("\n{} ({})", line.title, line.name));

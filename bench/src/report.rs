@@ -1,7 +1,9 @@
 //! The results: kept as JSON, shown as a table in the terminal.
 
 use std::io::Write as _;
+use std::path::Path;
 
+use anyhow::{Context as _, Result};
 use serde::{Deserialize, Serialize};
 
 use crate::line::{Bar, Better, Outcome, Score};
@@ -26,6 +28,18 @@ impl Report {
             machine,
             ..Self::default()
         }
+    }
+
+    /// What a run before this one has left.
+    pub(crate) fn read(file: &Path) -> Result<Self> {
+        let text = std::fs::read_to_string(file);
+        let text = text.with_context(|| format!("no results in {}", file.display()))?;
+        let report = serde_json::from_str(&text);
+        report.with_context(|| format!("{} holds no results; remove it", file.display()))
+    }
+
+    pub(crate) fn has(&self, line: &str) -> bool {
+        self.outcomes.iter().any(|outcome| outcome.name == line)
     }
 
     pub(crate) fn add(&mut self, outcome: Outcome) {
