@@ -256,11 +256,13 @@ async fn one_trace_leads_through_worker_object_call_and_request() {
     assert_eq!(made.clone().count(), 2);
     assert!(made.clone().any(|one| one.is_within(&worker)), "{made:?}");
 
-    let posted = outside.posted.lock().unwrap();
-    assert_eq!(posted[0].headers["x-key"], "secret");
-    let resource = posted[0].batch["resourceSpans"][0]["resource"].to_string();
+    let (key, resource) = {
+        let posted = outside.posted.lock().unwrap();
+        let resource = posted[0].batch["resourceSpans"][0]["resource"].to_string();
+        (posted[0].headers["x-key"].clone(), resource)
+    };
+    assert_eq!(key, "secret");
     assert!(resource.contains("shop") && resource.contains("deployment.environment.name"));
-    drop(posted);
     host.terminate();
     assert!(host.ended().await.success());
 }
