@@ -1,6 +1,6 @@
 //! How late alarms are when many are due in the same second.
 
-use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use anyhow::{Context as _, Result, ensure};
 
@@ -11,7 +11,7 @@ use crate::peer::{Peer, Running};
 use crate::stats::Spread;
 
 /// Alarms that show how long setting one takes.
-const PROBES: u32 = 20;
+const PROBES: usize = 400;
 const CONNECTIONS: usize = 8;
 const HOUR_MS: i64 = 3_600_000;
 
@@ -35,14 +35,12 @@ pub(crate) async fn measure(peers: &[Peer], effort: Effort) -> Result<Vec<Score>
 
 /// Milliseconds after their time, of each alarm.
 async fn fire(running: &Running, alarms: usize) -> Result<Vec<f64>> {
-    let mut client = Client::connect(running.port).await?;
-    let began = Instant::now();
-    for n in 0..PROBES {
-        set(running, &mut client, &format!("p{n}"), HOUR_MS).await?;
-    }
+    let probes = (0..PROBES)
+        .map(|n| running.path(&format!("p{n}"), &format!("/alarm/p{n}/set?in={HOUR_MS}")))
+        .collect();
+    let (_, took) = each_once(running.port, probes, CONNECTIONS).await?;
     // The first alarm lies beyond the time that it takes to set them all.
-    let each = began.elapsed() / PROBES;
-    let all_set = Duration::from_secs(2) + each * alarms as u32;
+    let all_set = Duration::from_secs(3) + took * 2 * alarms as u32 / PROBES as u32;
     let due = now_ms() + all_set.as_millis() as i64;
     let setting = (0..CONNECTIONS).map(|first| async move {
         let mut client = Client::connect(running.port).await?;
