@@ -3,7 +3,7 @@
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, Result, ensure};
 use http::header::{AUTHORIZATION, CONTENT_TYPE, HOST};
@@ -88,7 +88,19 @@ struct Admin {
 impl Admin {
     async fn connect(running: &Running) -> Result<Self> {
         let file = running.data().join("admin/local.json");
-        let text = std::fs::read(&file).with_context(|| format!("no {}", file.display()))?;
+        // The public door answers before this one opens.
+        let deadline = Instant::now() + Duration::from_secs(10);
+        let text = loop {
+            match std::fs::read(&file) {
+                Ok(text) => break text,
+                Err(_) if Instant::now() < deadline => {
+                    tokio::time::sleep(Duration::from_millis(5)).await;
+                }
+                Err(error) => {
+                    return Err(error).with_context(|| format!("no {}", file.display()));
+                }
+            }
+        };
         let local: Json = serde_json::from_slice(&text)?;
         let text = |key: &str| local[key].as_str().unwrap_or_default().to_owned();
         let address = text("url").trim_start_matches("http://").to_owned();

@@ -156,7 +156,8 @@ async fn deploy(
     let token = authorize(&state.0.tokens, &headers, Scope::Deploy, Some(&app))?;
     let catalog = &state.0.catalog;
     if wish.percent.is_some() {
-        return Err(DeployError::OtherClasses.into());
+        let why = "nothing is served yet, beside which it could be rolled out";
+        return Err(Refusal::bad_request(why));
     }
     let parts = wish.parts();
     let assembled = catalog.assemble(&app, &wish.manifest, &parts);

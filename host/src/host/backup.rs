@@ -10,6 +10,7 @@ use tar::{Builder, EntryType, Header};
 
 use super::list::FOLDER;
 use super::{Apps, Handle};
+use crate::deploy::Classes;
 
 /// What is not copied: storage's own, which it hands out itself, and what is of this
 /// machine or of this process. Names in the data folder.
@@ -46,6 +47,9 @@ pub struct BackedUp {
 pub enum BackupError {
     #[error(transparent)]
     Storage(#[from] StorageError),
+    /// The table of classes would be another one than that of the objects.
+    #[error("a migration of classes was applied meanwhile; back up again")]
+    Migrated,
     #[error("copying {} failed: {source}", path.display())]
     Io { path: PathBuf, source: io::Error },
 }
@@ -106,6 +110,7 @@ impl Handle {
         spool: &Path,
         archive: &mut Builder<impl Write>,
     ) -> Result<BackedUp, BackupError> {
+        let classes = self.catalog.classes();
         let mtime = self.registry.clock().unix().as_secs();
         let copied = self.storage.backup(spool, &mut |path, bytes, content| {
             append(archive, &format!("{folder}{path}"), bytes, mtime, content)
@@ -116,7 +121,7 @@ impl Handle {
             bytes: copied.bytes + copied.manifest.len() as u64,
         };
         // Behind the objects: code that is newer than their data can bring them up to date.
-        for (path, file, bytes) in self.others()? {
+        for (path, file, bytes) in self.others(&classes)? {
             written.files += 1;
             written.bytes += bytes;
             let whole = format!("{folder}{path}");
@@ -138,8 +143,11 @@ impl Handle {
 
     /// Every other file, opened while no deployment changes them. They are replaced as a
     /// whole, so what is open stays as it is.
-    fn others(&self) -> Result<Vec<(String, File, u64)>, BackupError> {
+    fn others(&self, classes: &Classes) -> Result<Vec<(String, File, u64)>, BackupError> {
         let _quiet = self.deploying.blocking_lock();
+        if self.catalog.classes() != *classes {
+            return Err(BackupError::Migrated);
+        }
         let mut found = Vec::new();
         let mut folders = vec![String::new()];
         while let Some(folder) = folders.pop() {
