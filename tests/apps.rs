@@ -430,7 +430,7 @@ async fn a_broken_app_keeps_no_other_from_starting() {
     let world = world.again().await;
     assert_eq!(world.host.get("/Broken/a").await.status, 200);
     let told = detail(&world.at("shop.test", "/Probe/a").await, 503, "app-away");
-    assert!(told.contains("no component"), "{told}");
+    assert!(told.contains("no file"), "{told}");
     let told = detail(&world.at("blog.test", "/Probe/a").await, 503, "app-away");
     assert!(told.contains("MANIFEST"), "{told}");
     let troubles: Vec<_> = world

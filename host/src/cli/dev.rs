@@ -308,8 +308,9 @@ async fn start(
             wanted.port()
         ));
     }
-    serve::announce(&built.app.manifest, &host, "http");
-    let admin = operate::open(&host, door, None, records.clone(), FirstToken::None).await?;
+    let announce = || serve::announce(&built.app.manifest, &host, "http");
+    let first = FirstToken::None;
+    let admin = operate::open(&host, door, None, records.clone(), first, announce).await?;
     terminal::status(
         "Watching",
         format_args!(

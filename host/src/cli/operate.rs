@@ -16,15 +16,19 @@ pub(super) enum FirstToken {
     None,
 }
 
+/// Opens the admin door, if it is wanted. `announce` comes when both doors answer: who
+/// reads it may ask either.
 pub(super) async fn open(
     host: &Host,
     door: &args::Door,
     tls: Option<Tls>,
     records: Records,
     first: FirstToken,
+    announce: impl FnOnce(),
 ) -> anyhow::Result<Option<Admin>> {
     let addresses = door.admin(serve::address(host));
     if addresses.is_empty() {
+        announce();
         return Ok(None);
     }
     let tokens = Tokens::open(host.data())?;
@@ -34,6 +38,7 @@ pub(super) async fn open(
     };
     let scheme = scheme(tls.as_ref());
     let admin = Admin::open(&addresses, tls, host, tokens, records).await?;
+    announce();
     terminal::answer("Admin", serve::url(scheme, admin.address()));
     show(secret);
     Ok(Some(admin))

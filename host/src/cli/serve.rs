@@ -51,8 +51,9 @@ pub(super) async fn run(args: args::Serve) -> anyhow::Result<()> {
             }
         }
     }
-    announce(&manifest, &host, scheme);
-    let admin = operate::open(&host, &args.door, admin_tls, records, FirstToken::Show).await?;
+    let announce = || announce(&manifest, &host, scheme);
+    let first = FirstToken::Show;
+    let admin = operate::open(&host, &args.door, admin_tls, records, first, announce).await?;
     system::ready();
     tokio::select! {
         () = stop.asked() => {}

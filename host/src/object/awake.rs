@@ -318,7 +318,7 @@ impl Life for Awake<'_> {
             let who = self.around.who;
             let chain = event.chain().to(&who.app, &who.class, &who.object).into();
             let fault = Fault::Reentrant { chain, gate };
-            Caller::of(*event, who).0.answer(who, Err(fault));
+            Caller::of(event, who).0.answer(who, Err(fault));
         }
     }
 

@@ -170,19 +170,20 @@ impl Mailbox {
         cx: &mut Context<'_>,
         instance: InstanceId,
         shut: impl Fn(During) -> bool,
-    ) -> Vec<Box<Event>> {
+    ) -> Vec<Event> {
         while self.aside.len() < self.capacity
             && let Poll::Ready(Some(event)) = self.calls.poll_recv(cx)
         {
             self.aside.push_back(event);
         }
-        let comes_back = |event: &Box<Event>| {
+        let comes_back = |event: &Event| {
             let mut links = event.chain().links();
             links.any(|link| link.instance == instance && shut(link.during))
         };
-        let (back, others) = self.aside.drain(..).partition(comes_back);
+        let (back, others): (VecDeque<_>, VecDeque<_>) =
+            self.aside.drain(..).partition(|event| comes_back(event));
         self.aside = others;
-        Vec::from(back)
+        back.into_iter().map(|event| *event).collect()
     }
 }
 
