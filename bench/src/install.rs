@@ -33,6 +33,17 @@ pub(crate) fn component(guest: &str) -> PathBuf {
     built.join(guest).with_extension("wasm")
 }
 
+/// An app of the contract's objects with a worker in front of them.
+pub(crate) fn fronted_app() -> Result<PathBuf> {
+    let app = folder().join("fronted");
+    std::fs::create_dir_all(&app)?;
+    let (objects, worker) = (component("bench"), component("bench_worker"));
+    let manifest =
+        format!("name = \"bench\"\nbuild.component = {objects:?}\nworker.component = {worker:?}\n");
+    std::fs::write(app.join("dormouse.toml"), manifest)?;
+    Ok(app)
+}
+
 /// The folder of the TinyBase clients, with the packages that its lock file names.
 pub(crate) fn tinybase_clients() -> Result<PathBuf> {
     let folder = root().join("bench/tinybase");
@@ -79,6 +90,8 @@ fn build_host_and_guest(peers: &[Peer]) -> Result<()> {
         "wasm32-wasip2",
         "-p",
         "bench",
+        "-p",
+        "bench-worker",
         "-p",
         "tinybase",
     ];

@@ -176,7 +176,10 @@ impl Line {
             Takers::DurableObjects => peer.durable_objects,
             Takers::Dormouse => peer.needs_host(),
         };
-        let peers: Vec<_> = context.peers.iter().filter(takes_part).cloned().collect();
+        let is_load = matches!(self.work, Work::Load(_));
+        let peers = context.peers.iter().filter(takes_part);
+        let peers = peers.filter(|peer| is_load || !peer.only_load());
+        let peers: Vec<_> = peers.cloned().collect();
         let effort = context.effort;
         let scores = match self.work {
             Work::Load(work) => load::measure(self.name, work, &peers, effort).await,

@@ -10,6 +10,9 @@ use tempfile::TempDir;
 use crate::install;
 use crate::process::Process;
 
+/// The host with a worker in front, which takes part in lines of load alone.
+const WORKER: &str = "worker";
+
 /// How a host is started and what it can do.
 #[derive(Clone, Debug)]
 pub(crate) struct Peer {
@@ -29,6 +32,8 @@ pub(crate) struct Peer {
 enum Start {
     /// The host, with these environment variables.
     Dormouse(PathBuf, Vec<(String, String)>),
+    /// The host with a worker in front of the objects.
+    Fronted,
     Workerd,
     /// This binary, with `--serve`.
     Own(&'static str),
@@ -53,6 +58,16 @@ pub(crate) fn all() -> Vec<Peer> {
             objects: true,
             durable_objects: true,
             start: Start::Dormouse(install::host_binary(), Vec::new()),
+        },
+        Peer {
+            name: WORKER,
+            about: "this host again, with the worker `guests/bench-worker` in front, which \
+                    passes each request on to the object: the difference is what a call from \
+                    a worker to an object costs.",
+            prefix: "",
+            objects: true,
+            durable_objects: false,
+            start: Start::Fronted,
         },
         Peer {
             name: "workerd",
@@ -99,6 +114,10 @@ impl Peer {
         self.name == "dormouse"
     }
 
+    pub(crate) fn only_load(&self) -> bool {
+        self.name == WORKER
+    }
+
     pub(crate) fn needs_workerd(&self) -> bool {
         matches!(self.start, Start::Workerd)
     }
@@ -143,6 +162,13 @@ impl Peer {
                 command.args(["--listen", &address, "--data"]).arg(data);
                 command.env("DORMOUSE_LOG", "warn");
                 command.envs(with.iter().map(|(name, value)| (name, value)));
+                command
+            }
+            Start::Fronted => {
+                let mut command = Command::new(install::host_binary());
+                command.arg("serve").arg(install::fronted_app()?);
+                command.args(["--listen", &address, "--data"]).arg(data);
+                command.env("DORMOUSE_LOG", "warn");
                 command
             }
             Start::Workerd => {
