@@ -37,8 +37,7 @@ pub(crate) fn write(report: &Report) -> Result<()> {
 
 fn machine(report: &Report) -> String {
     let machine = &report.machine;
-    // What is measured just before counts in the load, too.
-    let busy = machine.load_before > machine.cores as f64 * 0.75;
+    let busy = machine.load_before > machine.cores as f64 / 2.0;
     let warning = if busy {
         "\n\n**The machine was busy with other work: nothing here is a claim, and a peer with \
          one thread suffers most.** Run it again on a quiet one."
